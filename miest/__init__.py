@@ -1,0 +1,1 @@
+"""Mutual information of real data and real networks."""
