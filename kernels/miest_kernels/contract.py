@@ -1,14 +1,15 @@
 """What every neighbour backend promises; one parametrised test checks it (tests/kernels/test_contract.py).
 
-Points are rows. A *block* is an (n, d) array of one dtype, float32 or float64: the coordinates of one variable,
-or of several side by side. The distance of two rows is the max-norm of their difference, over one block or over
-several blocks jointly::
+Points are rows. A *block* is an (n, d) array of one dtype, float32 or float64: the coordinates of one
+variable, or of several side by side. The distance of two rows is the max-norm of their difference, over one
+block or over several blocks jointly::
 
     d(i, j) = max over blocks b and columns c of |b[i, c] - b[j, c]|
 
-and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order, so that every backend gets the same bits, and a distance measured for the radius equals the same distance
-measured for the count. Strict ``<`` therefore needs no epsilon. Row i is never its own neighbour, by index: a
-duplicate of row i is a neighbour at distance zero.
+and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order. So every
+backend gets the same bits, a distance measured for the radius equals the same distance measured for the count,
+and strict ``<`` needs no epsilon. Row i is never its own neighbour, by index: a duplicate of row i is a neighbour
+at distance zero.
 """
 
 from abc import ABC, abstractmethod
@@ -100,9 +101,7 @@ def check_blocks(blocks: Sequence[Block], k: int | None = None) -> tuple[int, np
         if block.ndim != 2 or block.shape[0] != n or block.shape[1] == 0:
             raise ValueError(f"blocks must all be (n, d) with n={n} and d >= 1, got {block.shape}.")
         if block.dtype != dtype or dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"blocks must share one dtype, float32 or float64, got {dtype} and {block.dtype}."
-            )
+            raise ValueError(f"blocks must share float32 or float64, got {dtype} and {block.dtype}.")
     if k is not None and not 1 <= k < n:
         raise ValueError(f"k={k} needs at least {k + 1} rows and k >= 1, got {n} rows.")
     return n, dtype

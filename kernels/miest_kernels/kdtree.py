@@ -1,8 +1,8 @@
 """scipy's KD-tree under the contract: the backend of choice in low dimension, without compilation.
 
-scipy works in float64 whatever it is given; float32 blocks are widened first, which is exact, so distances are
-those of the exact values rather than of the float32 subtraction: counts may differ from the reference for pairs
-within one float32 rounding of the radius.
+scipy works in float64 whatever it is given; float32 blocks are widened first, which is exact, so distances
+are those of the exact values rather than of the float32 subtraction: counts may differ from the reference for
+pairs within one float32 rounding of the radius.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from miest_kernels.contract import Block, Neighbours, check_blocks
 
 
 class KDTree(Neighbours):
-    """scipy.spatial.cKDTree: O(n log n) for few joint dimensions, O(n^2) for many or for heavily tied data."""
+    """scipy.spatial.cKDTree: O(n log n) in few dimensions, O(n^2) in many or with heavy ties."""
 
     name = "kdtree"
 
@@ -25,7 +25,7 @@ class KDTree(Neighbours):
         joint = _wide(blocks)
         # The k-th other row is the (k+1)-th row, oneself being one of those at distance zero.
         distance, _ = cKDTree(joint).query(joint, k=[k + 1], p=np.inf, workers=-1)
-        return distance[:, 0].astype(dtype)
+        return np.asarray(distance, dtype)[:, 0]
 
     def count_within(
         self, block: Block, radius: NDArray[np.floating], *, closed: bool = False

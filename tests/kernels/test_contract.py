@@ -143,7 +143,7 @@ def test_radius_zero_and_below_and_infinite(name: str) -> None:
     [
         ([], 1, "no blocks"),
         ([np.zeros((3, 1)), np.zeros((4, 1))], 1, "n=3"),
-        ([np.zeros((3, 1)), np.zeros((3, 1), np.float32)], 1, "one dtype"),
+        ([np.zeros((3, 1)), np.zeros((3, 1), np.float32)], 1, "share"),
         ([np.zeros((3, 1), np.int64)], 1, "float32 or float64"),
         ([np.zeros((3, 1))], 3, "k=3 needs at least 4 rows"),
         ([np.zeros((3, 1))], 0, "k=0"),
