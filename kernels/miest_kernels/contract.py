@@ -6,10 +6,10 @@ block or over several blocks jointly::
 
     d(i, j) = max over blocks b and columns c of |b[i, c] - b[j, c]|
 
-and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order. So every
-backend gets the same bits, a distance measured for the radius equals the same distance measured for the count,
-and strict ``<`` needs no epsilon. Row i is never its own neighbour, by index: a duplicate of row i is a neighbour
-at distance zero.
+and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order. So
+every backend gets the same bits, a distance measured for the radius equals the same distance measured for the
+count, and strict ``<`` needs no epsilon. Row i is never its own neighbour, by index: a duplicate of row i is a
+neighbour at distance zero.
 """
 
 from abc import ABC, abstractmethod
