@@ -6,8 +6,8 @@ block or over several blocks jointly::
 
     d(i, j) = max over blocks b and columns c of |b[i, c] - b[j, c]|
 
-and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order. So
-every backend gets the same bits, a distance measured for the radius equals the same distance measured for the
+and is computed in that dtype: one subtraction, one absolute value, one maximum, in no particular order.
+So every backend gets the same bits, a distance measured for the radius equals the same distance measured for the
 count, and strict ``<`` needs no epsilon. Row i is never its own neighbour, by index: a duplicate of row i is a
 neighbour at distance zero.
 """
@@ -42,9 +42,7 @@ class Neighbours(ABC):
         """
 
     @abstractmethod
-    def count_within(
-        self, block: Block, radius: NDArray[np.floating], *, closed: bool = False
-    ) -> NDArray[np.intp]:
+    def count_within(self, block: Block, radius: NDArray[np.floating], *, closed: bool = False) -> NDArray[np.intp]:
         """Number of other rows nearer than ``radius[i]`` to row i: ``<``, or ``<=`` with ``closed``.
 
         Parameters
@@ -70,9 +68,7 @@ class Neighbours(ABC):
         (len(blocks), n) array in the dtype of the blocks; 0 where no other row is within the radius
         """
 
-    def joint_radius_and_counts(
-        self, blocks: Sequence[Block], k: int
-    ) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
+    def joint_radius_and_counts(self, blocks: Sequence[Block], k: int) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
         """k-th joint radius, and in each block the number of other rows strictly nearer than it.
 
         Backends override this to fuse the two passes.

@@ -7,6 +7,7 @@ refusals    every raise of the contract and the registry
 
 import numpy as np
 import pytest
+
 from miest_kernels import BACKENDS, neighbours
 from miest_kernels.reference import Reference
 
