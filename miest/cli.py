@@ -1,0 +1,463 @@
+"""The command line: ``miest estimate`` and ``miest info``.
+
+Results go to stdout; progress and errors to stderr. Exit codes: 0 all went well; 1 a file or an estimate failed, with a
+line on stderr for each; 2 the command itself was wrong. Numbers that are written to JSON are always in nats.
+"""
+
+import ast
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args
+
+import click
+
+import miest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from miest.estimators.estimator import Estimator
+    from miest.result import MIResult
+
+Units = Literal["nats", "bits"]
+Argument = Literal["x", "y", "given"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(miest.__version__, prog_name="miest")
+def main() -> None:
+    """Mutual information of saved data and activations, with a word on when not to believe it.
+
+    \b
+    Examples:
+      miest estimate data.csv --x height --y weight
+      miest estimate activations.npz --x 'layer*' --y labels --estimator kde --estimator binning
+      miest info
+    """  # noqa: D301 - click reads the backspace as "keep these lines as they are"
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--x", "xs", multiple=True, metavar="KEY", help="Array in FILE; see below. Needed if there are several.")
+@click.option("--y", metavar="KEY", help="The other variable; left out: estimate I(X;T) of the layer --x alone.")
+@click.option("--given", metavar="KEY", help="Condition on it: I(X;Y|Z).")
+@click.option("--y-file", type=click.Path(path_type=Path), help="Where --y is, if not in FILE; alone: its only array.")
+@click.option("--given-file", type=click.Path(path_type=Path), help="Where --given is, if not in FILE.")
+@click.option("--estimator", "specs", multiple=True, default=["auto"], show_default=True, metavar="NAME[:k=5,...]")
+@click.option("--discrete", multiple=True, type=click.Choice(get_args(Argument)), help="Its values are labels.")
+@click.option("--continuous", multiple=True, type=click.Choice(get_args(Argument)), help="Its values are coordinates.")
+@click.option("--units", type=click.Choice(get_args(Units)), default="nats", show_default=True, help="Of the table.")
+@click.option("--json", "out", metavar="OUT", help="Write the results as JSON, in nats; - is stdout, table to stderr.")
+@click.option("--seed", type=int, help="Fixes every random number.")
+def estimate(
+    file: Path,
+    xs: tuple[str, ...],
+    y: str | None,
+    given: str | None,
+    y_file: Path | None,
+    given_file: Path | None,
+    specs: tuple[str, ...],
+    discrete: tuple[Argument, ...],
+    continuous: tuple[Argument, ...],
+    units: Units,
+    out: str | None,
+    seed: int | None,
+) -> None:
+    """Mutual information of arrays in FILE: .npy, .npz, .safetensors, .h5, .csv, .parquet or .pt.
+
+    A KEY is the name of an array or of a column. A pattern such as 'layer*', or --x again, gives one estimate each;
+    a,b puts arrays side by side into one variable. Pickled objects are never read.
+
+    An estimator is a name, and settings if need be: ksg, ksg:k=5,variant=2 or "KSG(k=5)". Every --estimator is applied
+    to every --x. Names: auto, which chooses by the data, and the classes that miest exports (binning, gaussian-copula,
+    kde, ksg, mixed-ksg, plug-in, ross, ...).
+
+    Floats are continuous, integers, booleans and text are labels; --discrete and --continuous override that.
+
+    One estimate is printed as a full report, several as a table. Exit code 1 if one of them could not be made.
+
+    \b
+    Examples:
+      miest estimate data.csv --x height --y weight
+      miest estimate data.csv --x height,width --y weight --given sex --units bits
+      miest estimate acts.safetensors --x 'layer*' --y labels --discrete y --estimator mixed-ksg:k=5
+      miest estimate acts.npz --x 'layer*' --estimator kde --estimator binning:bins=30 --json out.json
+      miest estimate layer3.npy --y-file labels.npy --json - | jq '.[].result.value'
+    """  # noqa: D301
+    methods = [_method(spec) for spec in dict.fromkeys(specs)]
+    read = _reader(discrete, continuous)
+    try:
+        variables = _choose(file, xs)
+        second = _only(y_file or file, y, "--y") if y is not None or y_file else None
+        third = _only(given_file or file, given, "--given") if given is not None or given_file else None
+        y_data = None if second is None else read("y", second)
+        z_data = None if third is None else read("given", third)
+    except (ValueError, OSError, ImportError) as error:
+        raise click.ClickException(_line(error)) from error
+    rows: list[_Row] = []
+    with _progress(len(variables) * len(methods)) as progress:
+        task = progress.add_task("", total=len(variables) * len(methods))
+        for variable in variables:
+            data: Any = None
+            for method in methods:
+                progress.update(task, description=f"{variable.label}, {method.label}")
+                try:
+                    data = read("x", variable) if data is None else data
+                    result = method.estimate(data, y_data, given=z_data, seed=seed)
+                    rows.append(_Row(variable.label, method.label, result))
+                except (ValueError, OSError, ImportError) as error:
+                    rows.append(_Row(variable.label, method.label, _line(error)))
+                progress.advance(task)
+    if out is not None:
+        asked = {"y": second and second.label, "y_file": second and str(second.file)}
+        asked |= {"given": third and third.label, "given_file": third and str(third.file)}
+        _write_json(out, [{"file": str(file), "x": row.x, **asked, **row.plain()} for row in rows])
+    _print(rows, units, sys.stderr if out == "-" else sys.stdout)
+    failed = [row for row in rows if isinstance(row.result, str)]
+    for row in failed:
+        click.echo(f"Error: {row.x}, {row.method}: {row.result}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def info(as_json: bool) -> None:
+    """Versions, neighbour backends and optional packages, and which of them run here."""
+    found = _found()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(show_header=False)
+    rows = {"miest": found["miest"], "platform": found["platform"], "cores": str(found["cores"])}
+    rows |= {name: version or "not installed" for name, version in found["packages"].items()}
+    rows |= {f"neighbours={name!r}": reason or "runs here" for name, reason in found["neighbours"].items()}
+    rows |= {
+        f"miest[{name}]": f"lacks {', '.join(lacks)}: pip install 'miest[{name}]'" if lacks else "present"
+        for name, lacks in found["extras"].items()
+    }
+    for name, text in rows.items():
+        table.add_row(_text(name), _text(text))
+    _console(sys.stdout).print(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Variable:
+    """Arrays of one file that, side by side, are the samples of one variable."""
+
+    file: Path
+    names: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return ",".join(self.names)
+
+    def read(self, *, declared: bool) -> Any:
+        """The arrays side by side; of one kind, unless the caller has declared which to take them for."""
+        import numpy as np
+
+        arrays = miest.load(self.file, self.names)
+        if len(arrays) == 1:
+            return next(iter(arrays.values()))
+        if any(a.ndim == 0 for a in arrays.values()) or len({len(a) for a in arrays.values()}) > 1:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
+            raise ValueError(f"{self.label} cannot be put side by side, as their first axes differ: {shapes}.")
+        floats = [name for name, a in arrays.items() if a.dtype.kind == "f"]
+        texts = [name for name, a in arrays.items() if a.dtype.kind in "US"]
+        if 0 < len(texts) < len(arrays) or (0 < len(floats) < len(arrays) and not declared):
+            raise ValueError(
+                f"{self.label} mixes kinds ({', '.join(f'{name} {a.dtype}' for name, a in arrays.items())}): join "
+                "arrays of one kind, or give one of them as --given, or take numbers for coordinates by --continuous."
+            )
+        return np.column_stack([a.reshape(len(a), -1) for a in arrays.values()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Method:
+    label: str
+    estimator: "Estimator | None"
+
+    def estimate(self, x: Any, y: Any, *, given: Any, seed: int | None) -> "MIResult":
+        if self.estimator is None:
+            return miest.mutual_information(x, y, given=given, seed=seed)
+        return self.estimator.estimate(x, y, given=given, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One estimate, or why it could not be made."""
+
+    x: str
+    method: str
+    result: "MIResult | str"
+
+    def plain(self) -> dict[str, Any]:
+        """What is written to JSON; values are in nats whatever the table is in."""
+        plain: dict[str, Any] = {"estimator": self.method, "units": "nats"}
+        if isinstance(self.result, str):
+            return plain | {"result": None, "error": self.result}
+        return plain | {"result": self.result.to_dict()}
+
+
+def _choose(file: Path, wanted: Sequence[str]) -> list[_Variable]:
+    """The variables that --x names: one for each match of a pattern, one for each list with commas."""
+    from miest.files import matching, names
+
+    known = names(file)
+    if not wanted:
+        if len(known) != 1:
+            raise ValueError(
+                f"{file} has {len(known)} arrays: name those to use with --x. It has: {', '.join(known[:20])}."
+            )
+        wanted = known
+    chosen: list[tuple[str, ...]] = []
+    for want in wanted:
+        if want not in known and "," in want:
+            chosen.append(tuple(name for part in want.split(",") for name in matching(known, part.strip(), file)))
+        else:
+            chosen += [(name,) for name in matching(known, want, file)]
+    return [_Variable(file=file, names=one) for one in dict.fromkeys(chosen)]
+
+
+def _only(file: Path, wanted: str | None, option: str) -> _Variable:
+    found = _choose(file, [] if wanted is None else [wanted])
+    if len(found) > 1:
+        names = ", ".join(one.label for one in found[:20])
+        raise ValueError(f"{option} {wanted} names {len(found)} arrays ({names}): pick one, or join them with commas.")
+    return found[0]
+
+
+def _reader(discrete: Sequence[Argument], continuous: Sequence[Argument]) -> Callable[[Argument, _Variable], Any]:
+    """What reads a variable and marks it as the caller has declared it."""
+    both = sorted(set(discrete) & set(continuous))
+    if both:
+        raise click.UsageError(f"{', '.join(both)} cannot be both --discrete and --continuous.")
+
+    def read(argument: Argument, variable: _Variable) -> Any:
+        data = variable.read(declared=argument in discrete or argument in continuous)
+        if argument in discrete:
+            return miest.discrete(data)
+        return miest.continuous(data) if argument in continuous else data
+
+    return read
+
+
+def _method(spec: str) -> _Method:
+    """An estimator from ``name``, ``name:key=value,...`` or ``Name(key=value, ...)``; nothing in it is executed."""
+    from miest.estimators.auto import estimators
+
+    parts = re.fullmatch(r"\s*([\w-]+)\s*(?::(.*)|\((.*)\))?\s*", spec, re.DOTALL)
+    if parts is None:
+        raise _bad(f"{spec!r} is not of the form name or name:key=value,key=value.")
+    settings = _settings(spec, parts[2] or parts[3] or "")
+    name, known = re.sub("[-_]", "", parts[1]).lower(), estimators()
+    if name == "auto":
+        if settings:
+            raise _bad("auto has no settings: name an estimator.")
+        return _Method(label="auto", estimator=None)
+    if name not in known:
+        all_names = ", ".join(["auto", *sorted(_kebab(made.__name__) for made in known.values())])
+        raise _bad(f"{parts[1]!r} is not one of {all_names}.")
+    own = [field.name for field in fields(known[name])]  # type: ignore[arg-type]
+    unknown = [key for key in settings if key not in own]
+    if unknown:
+        raise _bad(
+            f"{known[name].__name__} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(own) or 'none'}."
+        )
+    try:
+        made = known[name](**settings)
+    except (ValueError, TypeError) as error:
+        raise _bad(f"{spec}: {_line(error)}") from error
+    return _Method(label=_short(made), estimator=made)
+
+
+def _bad(message: str) -> click.BadParameter:
+    return click.BadParameter(message, param_hint="--estimator")
+
+
+def _settings(spec: str, text: str) -> dict[str, Any]:
+    """Literals as Python reads them, anything else as the text that it is: ``k=5,strategy=fixed-width``."""
+    source = f"f({text})"
+    try:
+        call = ast.parse(source, mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
+            raise ValueError
+        return {keyword.arg or "**": _literal(source, keyword.value) for keyword in call.keywords}
+    except (ValueError, SyntaxError):
+        raise _bad(f"the settings of {spec!r} are not of the form key=value,key=value.") from None
+
+
+def _literal(source: str, node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.get_source_segment(source, node)
+
+
+def _short(estimator: "Estimator") -> str:
+    """The name, and the settings that are not the defaults."""
+    changed = [
+        f"{field.name}={getattr(estimator, field.name)!r}"
+        for field in fields(estimator)  # type: ignore[arg-type]
+        if field.default is MISSING or getattr(estimator, field.name) != field.default
+    ]
+    return estimator.name + (f"({', '.join(changed)})" if changed else "")
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+def _print(rows: Sequence[_Row], units: Units, stream: IO[str]) -> None:
+    """A report for one estimate in nats, otherwise a table and, below it, each note once."""
+    console = _console(stream)
+    if len(rows) == 1 and units == "nats":
+        if not isinstance(rows[0].result, str):
+            click.echo(rows[0].result.report(), file=stream, nl=False)
+        return
+    table = _table(rows, units, brief=False)
+    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width:
+        table = _table(rows, units, brief=True)
+    console.print(table)
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        for note in [row.result] if isinstance(row.result, str) else row.result.notes:
+            notes.setdefault(note, []).append(f"{row.x}, {row.method}")
+    for note, about in notes.items():
+        where = about[0] if len(about) == 1 else f"{about[0]} and {len(about) - 1} more"
+        console.print(_text(f"{where}: {note}"), soft_wrap=not console.is_terminal)
+
+
+def _table(rows: Sequence[_Row], units: Units, *, brief: bool) -> "Table":
+    """A row for each estimate; `brief` leaves out the columns that say nothing, for a narrow terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    headings = ("x", "estimator", "quantity", f"value ({units})", "interval", "kind", "ceiling", "flags", "n", "s")
+    numbers = {headings[3], "interval", "ceiling", "n", "s"}
+    cells = [_cells(row, units) for row in rows]
+    silent = {"interval", "kind", "ceiling", "flags"} if brief else set()
+    shown = [i for i, name in enumerate(headings) if name not in silent or {row[i] for row in cells} - {"", "point"}]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for i in shown:
+        right = headings[i] in numbers
+        table.add_column(headings[i], justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in cells:
+        table.add_row(*[_text(row[i]) for i in shown])
+    return table
+
+
+def _cells(row: _Row, units: Units) -> list[str]:
+    result, scale = row.result, 1.0 if units == "nats" else 1.0 / math.log(2)
+    if isinstance(result, str):
+        return [row.x, row.method, "", "failed", "", "", "", "why: below", "", ""]
+    return [
+        row.x,
+        f"auto: {_short(result.estimator)}" if row.method == "auto" else row.method,
+        result.quantity,
+        f"{result.value * scale:.4f}",
+        "" if result.interval is None else " to ".join(f"{end * scale:.4f}" for end in result.interval),
+        result.kind,
+        "" if result.ceiling is None else f"{result.ceiling * scale:.4f}",
+        ", ".join(flag.name for flag in result.flags),
+        str(result.n_samples),
+        f"{result.seconds:.2f}",
+    ]
+
+
+def _console(stream: IO[str]) -> "Console":
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        console.width = 250  # a pipe has no edge; tables take only what they need
+    return console
+
+
+def _text(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)  # names of arrays may have brackets, which rich would read as markup
+
+
+def _progress(total: int) -> "Progress":
+    """A bar on stderr, where that is a terminal and there is more than one estimate to wait for."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=total < 2 or not sys.stderr.isatty(),
+    )
+
+
+def _write_json(out: str, rows: list[dict[str, Any]]) -> None:
+    text = json.dumps(rows, indent=2)
+    if out == "-":
+        click.echo(text)
+        return
+    try:
+        Path(out).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"--json {out} cannot be written: {error.strerror}.") from error
+
+
+def _line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _found() -> dict[str, Any]:
+    """What `info` shows; of an extra, the packages that are missing."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    import joblib
+
+    from miest_kernels import BACKENDS, unavailable
+
+    def installed(*names: str) -> str | None:
+        for name in names:
+            try:
+                return version(name)
+            except PackageNotFoundError:
+                continue
+        return None
+
+    try:
+        needs = requires("miest") or []
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        needs = []
+    extras: dict[str, list[str]] = {}
+    for need in needs:
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", need)
+        package = re.match(r"[\w.-]+", need)
+        if extra and package and extra[1] != "dev":
+            lacks = extras.setdefault(extra[1], [])
+            lacks += [] if installed(package[0]) else [package[0]]
+    return {
+        "miest": miest.__version__,
+        "platform": platform.platform(),
+        "cores": joblib.cpu_count(),
+        "packages": {
+            "python": platform.python_version(),
+            **{name: installed(name) for name in ("numpy", "scipy", "numba", "scikit-learn", "torch")},
+            "faiss": installed("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu"),
+        },
+        "neighbours": {name: unavailable(name) for name in BACKENDS},
+        "extras": extras,
+    }
