@@ -283,11 +283,15 @@ def _array(data: Any, name: str) -> tuple[NDArray[Any], Kind]:
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         return _plain(_from_sequence(data, name), name)
     try:
-        return _plain(np.asarray(data), name)
+        array = np.asarray(data)
     except (ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataTypeError(f"{name} of type {type(data).__name__} is not array-like: {error}.") from error
+    if array.ndim == 0 and array.dtype == object:
+        raise DataTypeError(
+            f"{name} is a {type(data).__name__}, not an array: pass an array with one row a sample (of a generator or a "
+            "set, a list)."
+        )
+    return _plain(array, name)
 
 
 def _plain(array: NDArray[Any], name: str) -> tuple[NDArray[Any], Kind]:

@@ -294,7 +294,12 @@ def numbers_from_symbols(arguments: Sequence[Variable]) -> Doubts:
 
 
 def distance(
-    radius: NDArray[np.floating], arguments: Sequence[Variable], *, value: float = 0.0, standardize: bool = True
+    radius: NDArray[np.floating],
+    arguments: Sequence[Variable],
+    *,
+    value: float = 0.0,
+    standardize: bool = True,
+    way_out: str = "use GaussianCopula",
 ) -> Doubts:
     """Doubt neighbourhoods so wide that the density varies inside them.
 
@@ -309,6 +314,6 @@ def distance(
     note = (
         f"the k-th neighbour in {sum(columns)} joint dimensions is {typical:.2g} standard deviations away, against "
         f"{width:.2g} over which such a dependence varies: the value is biased towards zero. Reduce the dimension, "
-        "take more samples, or use GaussianCopula."
+        f"take more samples, or {way_out}."
     )
     return [(Flag.HIGH_DIMENSION, note)]

@@ -304,4 +304,5 @@ def _thin_classes(k_each: NDArray[np.intp], k: int, arguments: Sequence[Variable
 
 def _distance(radius: NDArray[np.floating], arguments: Sequence[Variable], value: float) -> Doubts:
     real = [variable for variable in arguments if not variable.is_discrete]
-    return distance(radius, real, value=value) if real else []
+    way_out = "use GaussianCopula" if len(real) == len(arguments) else "use KDE with the labels"
+    return distance(radius, real, value=value, way_out=way_out) if real else []
