@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from miest.estimators.ksg import KSG, TotalCorrelation
     from miest.estimators.mixed import MixedKSG, Ross
     from miest.files import load
+    from miest.plotting import plot_layers
     from miest.result import Diagnostics, Doubt, Flag, MIResult
     from miest.samples import DataError, DataTypeError, continuous, discrete
 
@@ -44,6 +45,7 @@ _HOME = {
     "MixedKSG": "miest.estimators.mixed",
     "Ross": "miest.estimators.mixed",
     "load": "miest.files",
+    "plot_layers": "miest.plotting",
     "Diagnostics": "miest.result",
     "Doubt": "miest.result",
     "Flag": "miest.result",
@@ -78,6 +80,7 @@ __all__ = [
     "entropy",
     "load",
     "mutual_information",
+    "plot_layers",
     "total_correlation",
 ]
 
