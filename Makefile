@@ -4,7 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint readme clean
+BENCH  := .venv-bench
+
+.PHONY: demo test lint readme bench clean
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
@@ -21,10 +23,20 @@ demo: $(READY)
 readme: $(READY)
 	$(BIN)/python notebooks/readme.py
 
+# Times the kernels against peers, in an environment of its own; nothing else should run meanwhile.
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python kernels/bench/bench.py --out kernels/bench/results
+
+$(BENCH)/.ready: pyproject.toml .ci/constraints.txt kernels/bench/requirements.txt
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[torch,plot]' \
+		--requirement kernels/bench/requirements.txt
+	touch $@
+
 $(READY): pyproject.toml .ci/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

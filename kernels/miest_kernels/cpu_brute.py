@@ -1,139 +1,300 @@
-"""Brute force in numba: every distance of a row, then selection and counting from the same distances.
+"""Brute force: every max-norm distance once, selection and counts from the same distances while they are in cache.
 
-A block function takes a range of rows and is pure, nogil and cached on disk; threads map it over the rows.
+The data are packed into panels (`cpu_tile`), all blocks side by side. A task takes a range of rows, a *group* of tiles
+at a time: tile after tile over all panels fills, for each of its rows and each block, a row of n distances; the k
+smallest joint distances come from the few places whose minimum beats the k-th so far; the counts are one more read.
+With many columns a group is several tiles, so that a panel serves them all from cache.
+
+Padding is +inf in every column: all data are finite, so a padded row is at distance inf of every row, nothing is below
+it, and no result can hold it. Oneself is moved to inf in the same way. Block functions are pure, nogil and cached on
+disk, and `plan.map_rows` decides where they run; no size here changes a bit of any result.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from joblib import Parallel, delayed
 from numba import njit
 from numpy.typing import NDArray
 
 from miest_kernels.contract import Block, Neighbours, check_blocks
+from miest_kernels.cpu_tile import (
+    LANES,
+    ROWS,
+    count_below,
+    has_avx512,
+    lane_minima,
+    lanes_below,
+    lowest_bit,
+    max_norm_tile,
+    panel_rows,
+)
+from miest_kernels.plan import map_rows
 
-_ROWS = 256  # rows to a task; any value gives the same result
+_TASK_ROWS = 64 * ROWS
+_TASK_PAIRS = 20_000_000  # enough work to a task that handing it out costs nothing
+_SCRATCH = 32 << 20  # bytes of distances that a group may hold, where one tile does not need more
 
 
+@dataclass(frozen=True, kw_only=True)
 class Brute(Neighbours):
-    """All pairs by blocks of rows: O(n^2 d) time, O(n) memory, indifferent to dimension, ties and tails."""
+    """All pairs by blocks of rows: O(n^2 d) time, O(n) memory, indifferent to dimension, ties and tails.
 
+    Parameters
+    ----------
+    tile : "auto", "avx512" or "portable"
+        which micro-kernel computes the distances; they give the same bits. "auto" takes AVX-512 where there is.
+
+    Raises
+    ------
+    ValueError
+        if `tile` is not one of the three
+    ImportError
+        if "avx512" is named and the processor has none
+    """
+
+    tile: Literal["auto", "avx512", "portable"] = "auto"
     name = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.tile not in ("auto", "avx512", "portable"):
+            raise ValueError(f"tile={self.tile!r} is not one of 'auto', 'avx512', 'portable'.")
+        if self.tile == "avx512" and not has_avx512():
+            raise ImportError("tile='avx512' needs a processor with AVX-512 DQ: use tile='auto'.")
 
     def kth_radius(self, blocks: Sequence[Block], k: int) -> NDArray[np.floating]:
         """See `Neighbours.kth_radius`."""
-        return self.joint_radius_and_counts(blocks, k)[0]
+        n, _ = check_blocks(blocks, k)
+        panels, edges = pack(blocks)
+        parts = self._map(_radius_rows, panels, n, edges[[0, -1]], k, False)  # one block of all columns
+        return np.concatenate([radius for radius, _ in parts])
 
-    def count_within(
-        self, block: Block, radius: NDArray[np.floating], *, closed: bool = False
-    ) -> NDArray[np.intp]:
+    def count_within(self, block: Block, radius: NDArray[np.floating], *, closed: bool = False) -> NDArray[np.intp]:
         """See `Neighbours.count_within`."""
         n, _ = check_blocks([block])
-        columns, count = np.ascontiguousarray(block.T), np.empty(n, np.intp)
-        _map_rows(lambda start, stop: _count_rows(columns, radius, closed, start, stop, count), n)
-        return count
+        panels, edges = pack([block])
+        limit = _just_above(radius) if closed else np.ascontiguousarray(radius)
+        count: NDArray[np.intp] = np.concatenate(self._map(_count_rows, panels, n, edges, limit))
+        return np.where(np.isposinf(radius), n - 1, count) if closed else count
 
     def reach_within(self, blocks: Sequence[Block], radius: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Neighbours.reach_within`."""
-        n, dtype = check_blocks(blocks)
-        columns, edges = _side_by_side(blocks)
-        reach = np.zeros((len(blocks), n), dtype)
-        _map_rows(lambda start, stop: _reach_rows(columns, edges, radius, start, stop, reach), n)
-        return reach
+        n, _ = check_blocks(blocks)
+        panels, edges = pack(blocks)
+        return np.concatenate(self._map(_reach_rows, panels, n, edges, np.ascontiguousarray(radius)), axis=1)
 
-    def joint_radius_and_counts(
-        self, blocks: Sequence[Block], k: int
-    ) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
+    def joint_radius_and_counts(self, blocks: Sequence[Block], k: int) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
         """See `Neighbours.joint_radius_and_counts`; one pass over the distances."""
-        n, dtype = check_blocks(blocks, k)
-        columns, edges = _side_by_side(blocks)
-        radius, counts = np.empty(n, dtype), np.empty((len(blocks), n), np.intp)
-        _map_rows(lambda start, stop: _radius_rows(columns, edges, k, start, stop, radius, counts), n)
-        return radius, counts
+        n, _ = check_blocks(blocks, k)
+        panels, edges = pack(blocks)
+        parts = self._map(_radius_rows, panels, n, edges, k, True)
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts], axis=1)
+
+    def _map(self, block, panels, n, edges, *settings):
+        rows = task_rows(n, panels.shape[1])
+        return map_rows(block, n, rows, panels, n, edges, self.tile == "portable", *settings)
 
 
-def _side_by_side(blocks: Sequence[Block]) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
-    """(sum of d, n) columns of all blocks, and where each block begins and ends among them."""
-    return np.ascontiguousarray(np.hstack(blocks).T), np.cumsum([0, *(block.shape[1] for block in blocks)])
+def pack(blocks: Sequence[Block]) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
+    """Panels of all blocks' columns, and where each block begins and ends among them.
+
+    Returns
+    -------
+    panels : (ceil(n / panel rows), sum of d, panel rows) array, the last panel filled up with +inf
+    edges : (blocks + 1,) intp
+    """
+    n, wide = blocks[0].shape[0], panel_rows(blocks[0].dtype)
+    edges = np.cumsum([0, *(block.shape[1] for block in blocks)], dtype=np.intp)
+    panels = np.full((-(-n // wide), edges[-1], wide), np.inf, blocks[0].dtype)
+    whole = n // wide
+    for block, first, last in zip(blocks, edges, edges[1:], strict=False):
+        panels[:whole, first:last] = block[: whole * wide].reshape(whole, wide, last - first).transpose(0, 2, 1)
+        panels[whole:, first:last, : n - whole * wide] = block[whole * wide :].T
+    return panels, edges
 
 
-def _map_rows(task: Callable[[int, int], None], n: int) -> None:
-    starts = range(0, n, _ROWS)
-    jobs = min(os.cpu_count() or 1, len(starts))
-    Parallel(n_jobs=jobs, prefer="threads", require="sharedmem")(
-        delayed(task)(start, min(start + _ROWS, n)) for start in starts
-    )
+def task_rows(n: int, features: int) -> int:
+    """Rows to a task: a whole number of groups, and work of some milliseconds."""
+    return -(-_TASK_PAIRS // (n * max(features, 16) * _TASK_ROWS)) * _TASK_ROWS
+
+
+def tile_source(
+    panels: Block, n: int, edges: NDArray[np.intp], portable: bool, start: int, stop: int
+) -> tuple[Any, ...]:
+    """What `fill` reads: the panels by address, so that one compilation serves read-only memory, and the queries."""
+    rows = np.arange(start, start + -(-(stop - start) // ROWS) * ROWS).clip(max=n - 1)  # repeats fill the last tile
+    wide = panels.shape[2]
+    queries = panels[rows // wide, :, rows % wide].reshape(-1, ROWS, panels.shape[1]).transpose(0, 2, 1)
+    address = panels.ctypes.data, len(panels), wide
+    return np.ascontiguousarray(queries), address, np.array(edges), panels.dtype.type(-1), portable
+
+
+def _just_above(radius):
+    with np.errstate(over="ignore"):
+        return np.nextafter(np.ascontiguousarray(radius), radius.dtype.type(np.inf))
+
+
+def _group(panels, blocks):
+    """Tiles to a group: the wider the panels, the more tiles share each, while their distances stay small."""
+    tiles = 1 if panels.shape[1] <= 32 else 4 if panels.shape[1] < 200 else 16
+    row = blocks * panels.shape[0] * panels.shape[2] * panels.itemsize
+    return max(1, min(tiles, _SCRATCH // (ROWS * row)))
+
+
+def _radius_rows(start, stop, panels, n, edges, portable, k, counted):
+    source = tile_source(panels, n, edges, portable, start, stop)
+    radius = np.empty(stop - start, panels.dtype)
+    counts = np.empty((len(edges) - 1, stop - start), np.intp)
+    _radius(source, start, _group(panels, len(edges) - 1), k, counted, radius, counts)
+    return radius, counts
+
+
+def _count_rows(start, stop, panels, n, edges, portable, limit):
+    source = tile_source(panels, n, edges, portable, start, stop)
+    count = np.empty(stop - start, np.intp)
+    _count(source, start, _group(panels, 1), limit[start:stop].copy(), count)
+    return count
+
+
+def _reach_rows(start, stop, panels, n, edges, portable, radius):
+    source = tile_source(panels, n, edges, portable, start, stop)
+    reach = np.zeros((len(edges) - 1, stop - start), panels.dtype)
+    _reach(source, start, n, _group(panels, len(edges) - 1), radius[start:stop].copy(), reach)
+    return reach
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _distances(columns, first, last, i, out):
-    for j in range(out.shape[0]):
-        out[j] = 0
-    for c in range(first, last):
-        column = columns[c]
-        here = column[i]
-        for j in range(out.shape[0]):
-            apart = abs(here - column[j])
-            out[j] = apart if apart > out[j] else out[j]
+def scratch(like, rows, columns):
+    """(rows, columns) array that begins at a multiple of 64 bytes, so that a vector lies in one cache line."""
+    room = np.empty(rows * columns + 64 // like.itemsize, like.dtype)
+    skip = (-room.ctypes.data % 64) // like.itemsize
+    return room[skip : skip + rows * columns].reshape(rows, columns)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _radius_rows(columns, edges, k, start, stop, radius, counts):
-    n, blocks = columns.shape[1], edges.shape[0] - 1
-    single = np.empty((blocks, n), columns.dtype)
-    best = np.empty(k, columns.dtype)
-    for i in range(start, stop):
-        for b in range(blocks):
-            _distances(columns, edges[b], edges[b + 1], i, single[b])
-        best[:] = np.inf
-        for j in range(n):
-            joint = single[0, j]
-            for b in range(1, blocks):
-                joint = max(joint, single[b, j])
-            if joint < best[k - 1] and j != i:
-                place = k - 1
-                while place > 0 and best[place - 1] > joint:
-                    best[place] = best[place - 1]
-                    place -= 1
-                best[place] = joint
-        radius[i] = best[k - 1]
-        for b in range(blocks):
-            inside = 0
-            for j in range(n):
-                inside += single[b, j] < best[k - 1]
-            counts[b, i] = inside - (best[k - 1] > 0)  # without oneself
+def fill(source, self, tile, tiles, joined, single, minima):
+    """Distances of the rows of `tiles` tiles, from query tile `tile` on, to all rows.
+
+    ``single`` is (rows x blocks, panels x panel rows); oneself is put at inf, and `self` is the number of the first
+    row. With `joined`, `minima` (rows, panels x lanes of a vector and up) gets the lane minima of the joint distances,
+    where oneself is still at 0: they only say where to look.
+    """
+    queries, (panels, count, wide), edges, minus_one, portable = source
+    size, blocks, features = single.itemsize, edges.shape[0] - 1, queries.shape[1]
+    row, lanes = single.shape[1], wide // 4
+    query, out, low = queries.ctypes.data, single.ctypes.data, minima.ctypes.data
+    for p in range(count):
+        for t in range(tiles):
+            here = out + (t * ROWS * blocks * row + p * wide) * size
+            for b in range(blocks):
+                max_norm_tile(
+                    query + ((tile + t) * features + edges[b]) * ROWS * size,
+                    panels + (p * features + edges[b]) * wide * size,
+                    here + b * row * size,
+                    blocks * row,
+                    edges[b + 1] - edges[b],
+                    minus_one,
+                    portable,
+                )
+            if joined:
+                for r in range(ROWS):
+                    at = low + ((t * ROWS + r) * minima.shape[1] + p * lanes) * size
+                    lane_minima(here + r * blocks * row * size, row, blocks, at, minus_one)
+    for r in range(tiles * ROWS):
+        if self + r < row:
+            single[r * blocks : (r + 1) * blocks, self + r] = np.inf
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _count_rows(columns, radius, closed, start, stop, count):
-    n = columns.shape[1]
-    distance = np.empty(n, columns.dtype)
-    for i in range(start, stop):
-        _distances(columns, 0, columns.shape[0], i, distance)
-        inside = 0
-        if closed:
-            for j in range(n):
-                inside += distance[j] <= radius[i]
-            inside -= radius[i] >= 0
-        else:
-            for j in range(n):
-                inside += distance[j] < radius[i]
-            inside -= radius[i] > 0
-        count[i] = inside
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _reach_rows(columns, edges, radius, start, stop, reach):
-    n, blocks = columns.shape[1], edges.shape[0] - 1
-    single = np.empty((blocks, n), columns.dtype)
-    for i in range(start, stop):
-        for b in range(blocks):
-            _distances(columns, edges[b], edges[b + 1], i, single[b])
-        for j in range(n):
-            joint = single[0, j]
-            for b in range(1, blocks):
-                joint = max(joint, single[b, j])
-            if joint <= radius[i]:
+def _radius(source, start, group, k, counted, radius, counts):
+    queries, (_, count, wide), edges = source[:3]
+    blocks = edges.shape[0] - 1
+    single, minima = room(queries, count, wide, group, blocks)
+    best = np.empty(k, queries.dtype)  # a heap, the largest of the k smallest first
+    for first in range(0, radius.shape[0], group * ROWS):
+        tiles = min(group, queries.shape[0] - first // ROWS)
+        fill(source, start + first, first // ROWS, tiles, True, single, minima)
+        for i in range(first, min(first + group * ROWS, radius.shape[0])):
+            row = (i - first) * blocks
+            best[:] = np.inf
+            for at in range(0, minima.shape[1], LANES):
+                mask = lanes_below(minima[i - first, at:].ctypes.data, best[0])
+                while mask != 0:
+                    lane = at + lowest_bit(mask)
+                    mask &= mask - 1
+                    if minima[i - first, lane] < best[0]:
+                        for j in _columns(lane, wide):
+                            joint = single[row, j]
+                            for b in range(1, blocks):
+                                joint = max(joint, single[row + b, j])
+                            if joint < best[0]:
+                                replace_first(best, joint)
+            radius[i] = best[0]
+            if counted:
                 for b in range(blocks):
-                    reach[b, i] = max(reach[b, i], single[b, j])
+                    counts[b, i] = count_below(single[row + b].ctypes.data, count, best[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(source, start, group, limit, counts):
+    queries, (_, count, wide) = source[:2]
+    single, minima = room(queries, count, wide, group, 1)
+    for first in range(0, limit.shape[0], group * ROWS):
+        tiles = min(group, queries.shape[0] - first // ROWS)
+        fill(source, start + first, first // ROWS, tiles, False, single, minima)
+        for i in range(first, min(first + group * ROWS, limit.shape[0])):
+            counts[i] = count_below(single[i - first].ctypes.data, count, limit[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _reach(source, start, n, group, radius, reach):
+    queries, (_, count, wide), edges = source[:3]
+    blocks = edges.shape[0] - 1
+    single, minima = room(queries, count, wide, group, blocks)
+    for first in range(0, radius.shape[0], group * ROWS):
+        tiles = min(group, queries.shape[0] - first // ROWS)
+        fill(source, start + first, first // ROWS, tiles, True, single, minima)
+        for i in range(first, min(first + group * ROWS, radius.shape[0])):
+            row = (i - first) * blocks
+            for lane in range(count * wide // 4):
+                if minima[i - first, lane] <= radius[i]:
+                    for j in _columns(lane, wide):
+                        joint = single[row, j]
+                        for b in range(1, blocks):
+                            joint = max(joint, single[row + b, j])
+                        if joint <= radius[i] and j < n and j != start + i:
+                            for b in range(blocks):
+                                reach[b, i] = max(reach[b, i], single[row + b, j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def room(queries, count, wide, group, blocks):
+    """Arrays that `fill` writes: distances and lane minima of a group of tiles."""
+    single = scratch(queries, group * ROWS * blocks, count * wide)
+    minima = scratch(queries, group * ROWS, -(-(count * wide // 4) // LANES) * LANES)
+    minima[:] = np.inf
+    return single, minima
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _columns(lane, wide):
+    """The four columns that share a lane minimum."""
+    panel, lane = divmod(lane, wide // 4)
+    first = panel * wide + lane
+    return range(first, first + wide, wide // 4)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def replace_first(heap, value):
+    """Drop the largest value, which a heap holds first, and take in a smaller one."""
+    at, k = 0, heap.shape[0]
+    while True:
+        child = 2 * at + 1
+        if child + 1 < k and heap[child + 1] > heap[child]:
+            child += 1
+        if child >= k or heap[child] <= value:
+            heap[at] = value
+            return
+        heap[at] = heap[child]
+        at = child

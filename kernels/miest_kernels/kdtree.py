@@ -27,9 +27,7 @@ class KDTree(Neighbours):
         distance, _ = cKDTree(joint).query(joint, k=[k + 1], p=np.inf, workers=-1)
         return np.asarray(distance, dtype)[:, 0]
 
-    def count_within(
-        self, block: Block, radius: NDArray[np.floating], *, closed: bool = False
-    ) -> NDArray[np.intp]:
+    def count_within(self, block: Block, radius: NDArray[np.floating], *, closed: bool = False) -> NDArray[np.intp]:
         """See `Neighbours.count_within`."""
         check_blocks([block])
         points, limit = _wide([block]), radius.astype(np.float64)
@@ -37,9 +35,7 @@ class KDTree(Neighbours):
             limit = np.nextafter(limit, -np.inf)  # d < r is d <= the float before r
         tree = cKDTree(points)
         within = tree.query_ball_point(points, limit, p=np.inf, return_length=True, workers=-1)
-        return np.asarray(within, np.intp) - (
-            limit >= 0
-        )  # without oneself, counted where the radius is not below 0
+        return np.asarray(within, np.intp) - (limit >= 0)  # without oneself, counted where the radius is not below 0
 
     def reach_within(self, blocks: Sequence[Block], radius: NDArray[np.floating]) -> NDArray[np.floating]:
         """See `Neighbours.reach_within`."""

@@ -25,9 +25,7 @@ class Reference(Neighbours):
             radius[rows] = np.partition(joint, k - 1, axis=1)[:, k - 1]
         return radius
 
-    def count_within(
-        self, block: Block, radius: NDArray[np.floating], *, closed: bool = False
-    ) -> NDArray[np.intp]:
+    def count_within(self, block: Block, radius: NDArray[np.floating], *, closed: bool = False) -> NDArray[np.intp]:
         """See `Neighbours.count_within`."""
         n, _ = check_blocks([block])
         count = np.empty(n, np.intp)

@@ -23,7 +23,13 @@ def _cpu() -> Neighbours:
     return Brute()
 
 
-BACKENDS: dict[str, Callable[[], Neighbours]] = {"cpu": _cpu, "kdtree": _kdtree, "reference": _reference}
+def _tree() -> Neighbours:
+    from miest_kernels.cpu_tree import Tree
+
+    return Tree()
+
+
+BACKENDS: dict[str, Callable[[], Neighbours]] = {"cpu": _cpu, "kdtree": _kdtree, "reference": _reference, "tree": _tree}
 
 
 def neighbours(name: str = "auto", *, n: int = 0, d: int = 0) -> Neighbours:
@@ -53,6 +59,6 @@ def unavailable(name: str) -> str | None:
 
 
 def _choice(n: int, d: int) -> str:
-    # Where the tree and brute force cross on two cores: d = 4 at n = 3,000, 6 at 10^4, 10 at 10^5.
-    crossing = 4 if n <= 3_000 else 6 if n <= 30_000 else 10
-    return "kdtree" if d <= crossing else "cpu"
+    # Joint dimensions at which tree and brute force took equal time, single-threaded, on Gaussian data.
+    crossing = 10 if n <= 2_000 else 12 if n <= 6_000 else 15 if n <= 20_000 else 18
+    return "tree" if d <= crossing else "cpu"

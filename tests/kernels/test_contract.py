@@ -162,5 +162,5 @@ def test_unknown_backend_raises_with_the_known_ones() -> None:
 
 
 def test_auto_picks_the_tree_in_few_dimensions_only() -> None:
-    assert neighbours("auto", n=10_000, d=2).name == "kdtree"
+    assert neighbours("auto", n=10_000, d=2).name == "tree"
     assert neighbours("auto", n=10_000, d=64).name == "cpu"

@@ -1,0 +1,186 @@
+"""A k-d tree whose leaves are all full: how the rows are arranged, and the tight box of every node.
+
+Nodes are numbered as in a heap, the children of i being 2i and 2i + 1. A node covers consecutive leaves and gives the
+first half of them to its first child, so the split is by *position*: equal values go to both sides and never make
+a branch deep. The column split is the one that spreads most over a sample of the node's rows.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from miest_kernels.cpu_lanes import LANES
+from miest_kernels.plan import map_rows
+
+_SMALL = 256  # leaves of a branch too small to be worth a task of its own
+_BRANCHES = 8  # tasks, at the least, that a large tree is built by
+_SAMPLE = 32  # rows whose spread decides the column to split
+
+
+class Grown(NamedTuple):
+    """Arranged rows and boxes; what blocks of leaves need to answer for their rows."""
+
+    order: NDArray[np.intp]  # (n,) rows, leaf by leaf
+    points: NDArray[np.floating]  # (leaves * d * LANES,) leaf by leaf, column by column
+    low: NDArray[np.floating]  # (nodes * d,) smallest coordinate of the node's rows
+    high: NDArray[np.floating]  # (nodes * d,) largest
+    first: NDArray[np.intp]  # (nodes,) first leaf of the node
+    last: NDArray[np.intp]  # (nodes,) one beyond its last leaf
+    home: NDArray[np.intp]  # (leaves,) node of the leaf
+
+
+def grow(columns: NDArray[np.floating]) -> Grown:
+    """Tree over the rows of (d, n) columns, 32 rows to a leaf; O(d n log n)."""
+    leaves = -(-columns.shape[1] // LANES)
+    first, last, home = _outline(leaves)
+    floor = max(_SMALL, leaves // _BRANCHES)
+    order = _arrange(columns, 1, first, last, floor)
+    size = last - first
+    branches = np.flatnonzero((size > 0) & (size <= floor) & (size[np.arange(len(size)) // 2] > floor))
+    branches = branches[np.argsort(first[branches])] if leaves > floor else np.ones(1, np.intp)
+    parts = map_rows(_branches, len(branches), 1, branches, columns, order, first, last)
+    arranged, points, low, high = (np.concatenate(part) for part in zip(*parts, strict=True))
+    low, high = _enclose(low, high, first, last)
+    return Grown(arranged, points.reshape(-1), low.reshape(-1), high.reshape(-1), first, last, home)
+
+
+def _branches(start, stop, branches, columns, order, first, last):
+    node = branches[start]
+    rows = order[first[node] * LANES : last[node] * LANES]
+    local = _take(columns, rows)
+    place = _arrange(local, node, first, last, 1)
+    return rows[place], *_fill(local, place)
+
+
+@njit(cache=True, nogil=True)
+def _outline(leaves):
+    size = 2
+    while size < 2 * leaves:
+        size *= 2
+    first, last = np.zeros(size, np.intp), np.zeros(size, np.intp)
+    home = np.empty(leaves, np.intp)
+    last[1] = leaves
+    for node in range(1, size):
+        start, stop = first[node], last[node]
+        if stop - start == 1:
+            home[start] = node
+        elif stop - start > 1:
+            middle = (start + stop + 1) // 2
+            first[2 * node], last[2 * node] = start, middle
+            first[2 * node + 1], last[2 * node + 1] = middle, stop
+    return first, last, home
+
+
+@njit(cache=True, nogil=True)
+def _take(columns, rows):
+    local = np.empty((columns.shape[0], rows.shape[0]), columns.dtype)
+    for c in range(columns.shape[0]):
+        for i in range(rows.shape[0]):
+            local[c, i] = columns[c, np.uint64(rows[i])]
+    return local
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _arrange(columns, node, first, last, floor):
+    """Order of the (d, m) columns of a node that puts the rows of every node of at most `floor` leaves together."""
+    d, m = columns.shape
+    origin = first[node]
+    place, key = np.arange(m), np.empty(m, columns.dtype)
+    stack = np.empty(64, np.intp)
+    stack[0], depth = node, 1
+    while depth > 0:
+        depth -= 1
+        node = stack[depth]
+        if last[node] - first[node] <= floor:
+            continue
+        start, stop = (first[node] - origin) * LANES, min((last[node] - origin) * LANES, m)
+        axis, widest = 0, columns.dtype.type(-1)
+        for c in range(d):
+            least = most = columns[c, place[start]]
+            for i in range(start, stop, max(1, (stop - start) // _SAMPLE)):
+                least, most = min(least, columns[c, place[i]]), max(most, columns[c, place[i]])
+            if most - least > widest:
+                axis, widest = c, most - least
+        for i in range(start, stop):
+            key[i] = columns[axis, np.uint64(place[i])]
+        _split(key, place, start, stop, (last[2 * node] - origin) * LANES)
+        stack[depth], stack[depth + 1] = 2 * node, 2 * node + 1
+        depth += 2
+    return place
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _split(key, place, start, stop, middle):
+    """Swap rows until no key before `middle` exceeds one behind it."""
+    while start < middle < stop:
+        step = (stop - start) // 3
+        pivot = _median(key, start, step)
+        if step > _SAMPLE:
+            step //= 3
+            pivot = _middle(pivot, _median(key, start + step, step), _median(key, start + 2 * step, 3 * step))
+        edge = _sweep(key, place, start, stop, pivot)
+        if edge == start:  # the pivot is the least: leave out all that equal it
+            edge = _sweep(key, place, start, stop, np.nextafter(pivot, key.dtype.type(np.inf)))
+            if middle < edge:
+                return
+        if middle < edge:
+            stop = edge
+        else:
+            start = edge
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sweep(key, place, start, stop, pivot):
+    """Keys below the pivot go first; without branches, since no processor guesses which side a key falls on."""
+    edge = np.uint64(start)
+    for i in range(start, stop):
+        value, row = key[i], place[i]
+        key[i], place[i] = key[edge], place[edge]
+        key[edge], place[edge] = value, row
+        edge += np.uint64(value < pivot)
+    return np.intp(edge)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _median(key, start, step):
+    return _middle(key[start], key[start + step], key[start + 2 * step])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _middle(a, b, c):
+    return max(min(a, b), min(max(a, b), c))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(columns, place):
+    d, m = columns.shape
+    leaves = (m + LANES - 1) // LANES
+    points = np.full((leaves, d, LANES), np.nan, columns.dtype)
+    low, high = np.empty((leaves, d), columns.dtype), np.empty((leaves, d), columns.dtype)
+    for leaf in range(leaves):
+        start, stop = leaf * LANES, min(leaf * LANES + LANES, m)
+        for c in range(d):
+            least = most = columns[c, place[start]]
+            for i in range(start, stop):
+                value = columns[c, place[i]]
+                points[leaf, c, i - start] = value
+                least, most = min(least, value), max(most, value)
+            low[leaf, c], high[leaf, c] = least, most
+    return points, low, high
+
+
+@njit(cache=True, nogil=True)
+def _enclose(leaf_low, leaf_high, first, last):
+    nodes, d = first.shape[0], leaf_low.shape[1]
+    low, high = np.zeros((nodes, d), leaf_low.dtype), np.zeros((nodes, d), leaf_low.dtype)
+    for node in range(nodes - 1, 0, -1):
+        leaves = last[node] - first[node]
+        for c in range(d):
+            if leaves == 1:
+                low[node, c], high[node, c] = leaf_low[first[node], c], leaf_high[first[node], c]
+            elif leaves > 1:
+                low[node, c] = min(low[2 * node, c], low[2 * node + 1, c])
+                high[node, c] = max(high[2 * node, c], high[2 * node + 1, c])
+    return low, high

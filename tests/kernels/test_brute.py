@@ -1,0 +1,124 @@
+"""The brute-force backend beyond the contract: both tiles, both dtypes, extreme data.
+
+exact       float32 and float64 equal the reference bit for bit, with either tile, at every edge of a panel
+properties  n, number of blocks, k up to n - 1, wide data, sizes of groups and tasks
+refusals    a tile that is not, or cannot run
+"""
+
+import numpy as np
+import pytest
+
+from miest_kernels import cpu_brute
+from miest_kernels.cpu_brute import Brute
+from miest_kernels.cpu_tile import has_avx512, panel_rows
+from miest_kernels.reference import Reference
+
+ORACLE = Reference()
+TILES = ["portable", *(["avx512"] if has_avx512() else [])]
+DTYPES = [np.float32, np.float64]
+
+
+def agree(backend: Brute, blocks: list[np.ndarray], k: int) -> None:
+    with np.errstate(over="ignore"):
+        expected, expected_counts = ORACLE.joint_radius_and_counts(blocks, k)
+        reach = ORACLE.reach_within(blocks, expected)
+        closed = [ORACLE.count_within(block, expected, closed=True) for block in blocks]
+    radius, counts = backend.joint_radius_and_counts(blocks, k)
+    assert radius.dtype == blocks[0].dtype
+    assert counts.dtype == np.intp
+    np.testing.assert_array_equal(radius, expected)
+    np.testing.assert_array_equal(counts, expected_counts)
+    np.testing.assert_array_equal(backend.kth_radius(blocks, k), expected)
+    np.testing.assert_array_equal(backend.reach_within(blocks, expected), reach)
+    for block, open_count, closed_count in zip(blocks, expected_counts, closed, strict=True):
+        np.testing.assert_array_equal(backend.count_within(block, expected), open_count)
+        np.testing.assert_array_equal(backend.count_within(block, expected, closed=True), closed_count)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 5, 6, 7, 31, 32, 33, 63, 64, 65, 127, 129, 385, 800])
+def test_every_edge_of_a_panel(tile: str, dtype: type, n: int) -> None:
+    rng = np.random.default_rng(n)
+    blocks = [rng.standard_normal((n, d)).astype(dtype) for d in (3, 1, 2)]
+    for k in {1, min(4, n - 1), n - 1}:
+        agree(Brute(tile=tile), blocks, k)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dims", [(7,), (40, 3), (150, 60), (300, 2)])
+def test_wide_blocks_in_groups_of_tiles(tile: str, dtype: type, dims: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    agree(Brute(tile=tile), [rng.standard_normal((500, d)).astype(dtype) for d in dims], 3)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", ["largest", "overflow", "all overflow", "subnormal", "constant", "two values"])
+def test_extreme_values_do_not_meet_the_padding(tile: str, dtype: type, case: str) -> None:
+    rng = np.random.default_rng(1)
+    top, least = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
+    x = {
+        "largest": np.full((70, 2), top),
+        "overflow": rng.choice(np.array([-top, 0, top], dtype), (70, 2)),
+        "all overflow": np.array([[-top], [top]], dtype),
+        "subnormal": rng.integers(0, 9, (70, 2)).astype(dtype) * least,
+        "constant": np.zeros((70, 1)),
+        "two values": rng.integers(0, 2, (70, 1)),
+    }[case].astype(dtype)
+    for k in {1, len(x) - 1}:
+        agree(Brute(tile=tile), [x], k)
+        agree(Brute(tile=tile), [x, x[:, ::-1].copy()], k)
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_radius_open_and_closed(tile: str, dtype: type) -> None:
+    top = np.finfo(dtype).max
+    block = np.array([[0], [0], [-0.0], [1], [top], [-top]], dtype)
+    for value in (-np.inf, -1, -0.0, 0, np.finfo(dtype).smallest_subnormal, 1, top, np.inf):
+        radius = np.full(len(block), value, dtype)
+        for closed in (False, True):
+            with np.errstate(over="ignore"):
+                expected = ORACLE.count_within(block, radius, closed=closed)
+            np.testing.assert_array_equal(Brute(tile=tile).count_within(block, radius, closed=closed), expected)
+        with np.errstate(over="ignore"):
+            reach = ORACLE.reach_within([block], radius)
+        np.testing.assert_array_equal(Brute(tile=tile).reach_within([block], radius), reach)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 64, 65, 200])
+def test_panels_hold_every_row_and_pad_with_infinity(dtype: type, n: int) -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.standard_normal((n, d)).astype(dtype) for d in (2, 3)]
+    panels, edges = cpu_brute.pack(blocks)
+    rows = panels.transpose(0, 2, 1).reshape(-1, 5)
+    np.testing.assert_array_equal(rows[:n], np.hstack(blocks))
+    assert np.isposinf(rows[n:]).all()
+    assert panels.shape[2] == panel_rows(np.dtype(dtype))
+    assert edges.tolist() == [0, 2, 5]
+
+
+def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.standard_normal((700, 50)), rng.standard_normal((700, 2))]
+    expected = Brute().joint_radius_and_counts(blocks, 5)
+    for rows, scratch in [(6, 0), (12, 1 << 30), (600, 0), (6000, 1 << 20)]:
+        monkeypatch.setattr(cpu_brute, "task_rows", lambda n, features, rows=rows: rows)
+        monkeypatch.setattr(cpu_brute, "_SCRATCH", scratch)
+        for ours, theirs in zip(Brute().joint_radius_and_counts(blocks, 5), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_unknown_tile_raises() -> None:
+    with pytest.raises(ValueError, match="tile='sse'"):
+        Brute(tile="sse")  # type: ignore[arg-type]
+
+
+def test_named_tile_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_brute, "has_avx512", lambda: False)
+    with pytest.raises(ImportError, match="AVX-512 DQ: use tile='auto'"):
+        Brute(tile="avx512")
+    Brute(tile="auto")
