@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 BENCH  := .venv-bench
 
-.PHONY: demo test lint readme bench clean
+.PHONY: demo test lint readme bench validate clean
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
@@ -18,6 +18,11 @@ lint: $(READY)
 
 demo: $(READY)
 	$(BIN)/python -m miest.demo --out demo
+
+# Every estimator on every task of known information, some ten minutes; trials that validation/ has are kept.
+validate: $(READY)
+	$(BIN)/python -m miest validate --suite full --n 1000 --n 10000 --seeds 5 --out validation
+	$(BIN)/python notebooks/readme.py validation
 
 # Rewrites the measured tables and outputs in README.md.
 readme: $(READY)
@@ -39,4 +44,4 @@ $(READY): pyproject.toml .ci/constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) demo validation .pytest_cache .mypy_cache .ruff_cache .hypothesis

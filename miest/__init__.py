@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from miest.comparison import Comparison, compare
+    from miest.consistency import Consistency, self_consistency
+    from miest.diagnosis import Diagnosis, diagnose
     from miest.estimators.auto import (
         conditional_mutual_information,
         entropy,
@@ -19,17 +22,28 @@ if TYPE_CHECKING:
     from miest.estimators.binning import Binning
     from miest.estimators.discrete import PlugIn
     from miest.estimators.entropy import KozachenkoLeonenko
+    from miest.estimators.extrapolated import Extrapolated
     from miest.estimators.gaussian import Gaussian, GaussianCopula
     from miest.estimators.kde import KDE
     from miest.estimators.ksg import KSG, TotalCorrelation
     from miest.estimators.mixed import MixedKSG, Ross
     from miest.files import load
-    from miest.plotting import plot_layers
+    from miest.plotting import plot_errors, plot_layers
     from miest.result import Diagnostics, Doubt, Flag, MIResult
     from miest.samples import DataError, DataTypeError, continuous, discrete
+    from miest.significance import PermutationTest, permutation_test
+    from miest.tasks.suite import suite
+    from miest.tasks.task import Sample, Task
+    from miest.validation import Validation, validate
 
 # Where each public name lives. Modules are loaded when a name is first used, so that importing miest is quick.
 _HOME = {
+    "Comparison": "miest.comparison",
+    "compare": "miest.comparison",
+    "Consistency": "miest.consistency",
+    "self_consistency": "miest.consistency",
+    "Diagnosis": "miest.diagnosis",
+    "diagnose": "miest.diagnosis",
     "conditional_mutual_information": "miest.estimators.auto",
     "entropy": "miest.estimators.auto",
     "mutual_information": "miest.estimators.auto",
@@ -37,6 +51,7 @@ _HOME = {
     "Binning": "miest.estimators.binning",
     "PlugIn": "miest.estimators.discrete",
     "KozachenkoLeonenko": "miest.estimators.entropy",
+    "Extrapolated": "miest.estimators.extrapolated",
     "Gaussian": "miest.estimators.gaussian",
     "GaussianCopula": "miest.estimators.gaussian",
     "KDE": "miest.estimators.kde",
@@ -45,6 +60,7 @@ _HOME = {
     "MixedKSG": "miest.estimators.mixed",
     "Ross": "miest.estimators.mixed",
     "load": "miest.files",
+    "plot_errors": "miest.plotting",
     "plot_layers": "miest.plotting",
     "Diagnostics": "miest.result",
     "Doubt": "miest.result",
@@ -54,6 +70,13 @@ _HOME = {
     "DataTypeError": "miest.samples",
     "continuous": "miest.samples",
     "discrete": "miest.samples",
+    "suite": "miest.tasks.suite",
+    "Sample": "miest.tasks.task",
+    "Task": "miest.tasks.task",
+    "Validation": "miest.validation",
+    "validate": "miest.validation",
+    "PermutationTest": "miest.significance",
+    "permutation_test": "miest.significance",
 }
 
 __version__ = "0.1.0"
@@ -61,27 +84,42 @@ __all__ = [
     "KDE",
     "KSG",
     "Binning",
+    "Comparison",
+    "Consistency",
     "DataError",
     "DataTypeError",
+    "Diagnosis",
     "Diagnostics",
     "Doubt",
+    "Extrapolated",
     "Flag",
     "Gaussian",
     "GaussianCopula",
     "KozachenkoLeonenko",
     "MIResult",
     "MixedKSG",
+    "PermutationTest",
     "PlugIn",
     "Ross",
+    "Sample",
+    "Task",
     "TotalCorrelation",
+    "Validation",
+    "compare",
     "conditional_mutual_information",
     "continuous",
+    "diagnose",
     "discrete",
     "entropy",
     "load",
     "mutual_information",
+    "permutation_test",
+    "plot_errors",
     "plot_layers",
+    "self_consistency",
+    "suite",
     "total_correlation",
+    "validate",
 ]
 
 

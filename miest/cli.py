@@ -1,16 +1,16 @@
-"""The command line: ``miest estimate`` and ``miest info``.
+"""The command line: ``miest estimate``, ``miest validate`` and ``miest info``.
 
 Results go to stdout; progress and errors to stderr. Exit codes: 0 all went well; 1 a file or an estimate failed, with a
 line on stderr for each; 2 the command itself was wrong. Numbers that are written to JSON are always in nats.
 """
 
-import ast
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from miest.estimators.estimator import Estimator
     from miest.result import MIResult
+    from miest.validation import Validation
 
 Units = Literal["nats", "bits"]
 Argument = Literal["x", "y", "given"]
@@ -39,6 +40,7 @@ def main() -> None:
     Examples:
       miest estimate data.csv --x height --y weight
       miest estimate activations.npz --x 'layer*' --y labels --estimator kde --estimator binning
+      miest validate --suite quick --estimator ksg --estimator mypackage.mine:Estimator
       miest info
     """  # noqa: D301 - click reads the backspace as "keep these lines as they are"
 
@@ -93,6 +95,8 @@ def estimate(
     """  # noqa: D301
     methods = [_method(spec) for spec in dict.fromkeys(specs)]
     read = _reader(discrete, continuous)
+    if out is not None:
+        _need_writable(out, "--json")
     try:
         variables = _choose(file, xs)
         second = _only(y_file or file, y, "--y") if y is not None or y_file else None
@@ -115,16 +119,134 @@ def estimate(
                 except (ValueError, OSError, ImportError) as error:
                     rows.append(_Row(variable.label, method.label, _line(error)))
                 progress.advance(task)
-    if out is not None:
-        asked = {"y": second and second.label, "y_file": second and str(second.file)}
-        asked |= {"given": third and third.label, "given_file": third and str(third.file)}
-        _write_json(out, [{"file": str(file), "x": row.x, **asked, **row.plain()} for row in rows])
     _print(rows, units, sys.stderr if out == "-" else sys.stdout)
     failed = [row for row in rows if isinstance(row.result, str)]
     for row in failed:
         click.echo(f"Error: {row.x}, {row.method}: {row.result}", err=True)
+    if out is not None:
+        asked = {"y": second and second.label, "y_file": second and str(second.file)}
+        asked |= {"given": third and third.label, "given_file": third and str(third.file)}
+        _write_json(out, [{"file": str(file), "x": row.x, **asked, **row.plain()} for row in rows])
     if failed:
         sys.exit(1)
+
+
+@main.command()
+@click.option("--suite", type=click.Choice(["quick", "full", "traps"]), default="quick", show_default=True)
+@click.option("--estimator", "specs", multiple=True, metavar="SPEC", help="See below; default: all of I(X;Y).")
+@click.option("--n", "sizes", multiple=True, type=click.IntRange(min=2), default=[1000, 2000], show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many; 0, 1, ...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for trials, summary and pictures; see below.")
+@click.option("--fresh", is_flag=True, help="Measure anew what the trials in --out already hold.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Samples at a time, as processes; -1: all cores.")
+@click.option("--json", "json_out", metavar="OUT", help="Write the summary as JSON; - is stdout, tables to stderr.")
+@click.option("--csv", "csv_out", metavar="OUT", help="Write the summary as CSV; - is stdout, tables to stderr.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="PNG", help="Draw the errors at the largest n.")
+def validate(
+    suite: Literal["quick", "full", "traps"],
+    specs: tuple[str, ...],
+    sizes: tuple[int, ...],
+    seeds: int,
+    out: Path | None,
+    fresh: bool,
+    jobs: int,
+    json_out: str | None,
+    csv_out: str | None,
+    plot: Path | None,
+) -> None:
+    """Measure estimators on distributions whose mutual information is known, in nats.
+
+    Every estimator meets every task at every --n, once for each seed. Bias, spread, coverage of the intervals, errors
+    without a flag and rates of the flags are counted from that. An estimator that refuses a task is counted as such.
+
+    A SPEC is one of miest's own as in `miest estimate` (auto, ksg:k=5, ...), or package.module:Object, imported from
+    here or from where Python finds it: an object or class with estimate(x, y), or a function of (x, y), which returns
+    a number of nats.
+
+    --out DIR keeps trials.jsonl, one trial to a line, and goes on from it when the command is run again. Trials of
+    other code are not reused. Beside it stand summary.json, summary.csv and a picture for each n.
+
+    Exit code 1 if an estimator ended in an error other than a ValueError, by which it would have refused.
+
+    \b
+    Examples:
+      miest validate
+      miest validate --suite full --n 10000 --seeds 3 --jobs 2 --out validation
+      miest validate --estimator ksg --estimator ksg:k=10 --suite traps --json - | jq '.overall'
+      miest validate --estimator mypackage.mine:Estimator --plot errors.png
+    """  # noqa: D301
+    from contextlib import nullcontext
+
+    from joblib import parallel_config
+
+    from miest.trials import methods
+
+    if "-" == json_out == csv_out:
+        raise click.UsageError("--json - and --csv - cannot both go to stdout.")
+    if jobs == 0:
+        raise click.BadParameter("0 jobs do nothing: take 1 or more, or -1 for all cores.", param_hint="--jobs")
+    if plot is not None:
+        _need_matplotlib()
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # a module that lies here, which the console script would not find
+    chosen = list(dict.fromkeys(specs)) or None
+    try:
+        methods(chosen or ["auto"])
+    except ValueError as error:
+        raise _bad(_line(error)) from error
+    with _progress(2) as bar:
+        task = bar.add_task(f"{suite} tasks")
+        try:
+            with nullcontext() if jobs == 1 else parallel_config(backend="loky", n_jobs=jobs):
+                found = miest.validate(
+                    chosen,
+                    suite,
+                    sizes=sizes,
+                    seeds=range(seeds),
+                    save=None if out is None else out / "trials.jsonl",
+                    resume=not fresh,
+                    progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+        except (ValueError, OSError) as error:
+            raise click.ClickException(_line(error)) from error
+    if out is not None:
+        _write(str(out / "summary.json"), found.to_json(indent=1), "--out")
+        _write(str(out / "summary.csv"), found.to_csv().rstrip("\n"), "--out")
+    for option, where, text in (("--json", json_out, found.to_json(indent=2)), ("--csv", csv_out, found.to_csv())):
+        if where is not None:
+            _write(where, text.rstrip("\n"), option)
+    _draw(found, out, plot)
+    stream = sys.stderr if "-" in (json_out, csv_out) else sys.stdout
+    click.echo(found.report(width=_console(stream).width), file=stream, nl=False)
+    reasons = {f"{trial.estimator}, {trial.task}, n = {trial.n}: {trial.error}": None for trial in found.failed()}
+    for reason in reasons:
+        click.echo(f"Error: {reason}", err=True)
+    if reasons:
+        sys.exit(1)
+
+
+def _need_matplotlib() -> None:
+    from miest.plotting import empty_figure
+
+    try:
+        empty_figure(1, 1)
+    except ImportError as error:
+        raise click.ClickException(_line(error)) from error
+
+
+def _draw(found: "Validation", out: Path | None, plot: Path | None) -> None:
+    """The picture that was asked for, and those of --out, for which matplotlib may be missing."""
+    from importlib.util import find_spec
+
+    from miest.plotting import plot_errors
+
+    files = {n: out / f"errors-n{n}.png" for n in found.sizes} if out and find_spec("matplotlib") else {}
+    pictures = [*files.items(), *([(max(found.sizes), plot)] if plot else [])]
+    for n, file in pictures:
+        try:
+            plot_errors(found, n=n)[0].savefig(file, dpi=120, metadata={"Software": None})
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{file} cannot be written: {_line(error)}") from error
 
 
 @main.command()
@@ -205,7 +327,7 @@ class _Row:
         plain: dict[str, Any] = {"estimator": self.method, "units": "nats"}
         if isinstance(self.result, str):
             return plain | {"result": None, "error": self.result}
-        return plain | {"result": self.result.to_dict()}
+        return plain | {"result": json.loads(self.result.to_json())}
 
 
 def _choose(file: Path, wanted: Sequence[str]) -> list[_Variable]:
@@ -253,68 +375,17 @@ def _reader(discrete: Sequence[Argument], continuous: Sequence[Argument]) -> Cal
 
 def _method(spec: str) -> _Method:
     """An estimator from ``name``, ``name:key=value,...`` or ``Name(key=value, ...)``; nothing in it is executed."""
-    from miest.estimators.auto import estimators
+    from miest.estimators.spec import parsed, short
 
-    parts = re.fullmatch(r"\s*([\w-]+)\s*(?::(.*)|\((.*)\))?\s*", spec, re.DOTALL)
-    if parts is None:
-        raise _bad(f"{spec!r} is not of the form name or name:key=value,key=value.")
-    settings = _settings(spec, parts[2] or parts[3] or "")
-    name, known = re.sub("[-_]", "", parts[1]).lower(), estimators()
-    if name == "auto":
-        if settings:
-            raise _bad("auto has no settings: name an estimator.")
-        return _Method(label="auto", estimator=None)
-    if name not in known:
-        all_names = ", ".join(["auto", *sorted(_kebab(made.__name__) for made in known.values())])
-        raise _bad(f"{parts[1]!r} is not one of {all_names}.")
-    own = [field.name for field in fields(known[name])]  # type: ignore[arg-type]
-    unknown = [key for key in settings if key not in own]
-    if unknown:
-        raise _bad(
-            f"{known[name].__name__} has no setting {', '.join(map(repr, unknown))}: it has {', '.join(own) or 'none'}."
-        )
     try:
-        made = known[name](**settings)
-    except (ValueError, TypeError) as error:
-        raise _bad(f"{spec}: {_line(error)}") from error
-    return _Method(label=_short(made), estimator=made)
+        made = parsed(spec)
+    except ValueError as error:
+        raise _bad(str(error)) from error
+    return _Method(label="auto" if made is None else short(made), estimator=made)
 
 
 def _bad(message: str) -> click.BadParameter:
     return click.BadParameter(message, param_hint="--estimator")
-
-
-def _settings(spec: str, text: str) -> dict[str, Any]:
-    """Literals as Python reads them, anything else as the text that it is: ``k=5,strategy=fixed-width``."""
-    source = f"f({text})"
-    try:
-        call = ast.parse(source, mode="eval").body
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
-            raise ValueError
-        return {keyword.arg or "**": _literal(source, keyword.value) for keyword in call.keywords}
-    except (ValueError, SyntaxError):
-        raise _bad(f"the settings of {spec!r} are not of the form key=value,key=value.") from None
-
-
-def _literal(source: str, node: ast.expr) -> Any:
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return ast.get_source_segment(source, node)
-
-
-def _short(estimator: "Estimator") -> str:
-    """The name, and the settings that are not the defaults."""
-    changed = [
-        f"{field.name}={getattr(estimator, field.name)!r}"
-        for field in fields(estimator)  # type: ignore[arg-type]
-        if field.default is MISSING or getattr(estimator, field.name) != field.default
-    ]
-    return estimator.name + (f"({', '.join(changed)})" if changed else "")
-
-
-def _kebab(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def _print(rows: Sequence[_Row], units: Units, stream: IO[str]) -> None:
@@ -357,12 +428,14 @@ def _table(rows: Sequence[_Row], units: Units, *, brief: bool) -> "Table":
 
 
 def _cells(row: _Row, units: Units) -> list[str]:
+    from miest.estimators.spec import short
+
     result, scale = row.result, 1.0 if units == "nats" else 1.0 / math.log(2)
     if isinstance(result, str):
         return [row.x, row.method, "", "failed", "", "", "", "why: below", "", ""]
     return [
         row.x,
-        f"auto: {_short(result.estimator)}" if row.method == "auto" else row.method,
+        f"auto: {short(result.estimator)}" if row.method == "auto" else row.method,
         result.quantity,
         f"{result.value * scale:.4f}",
         "" if result.interval is None else " to ".join(f"{end * scale:.4f}" for end in result.interval),
@@ -405,15 +478,37 @@ def _progress(total: int) -> "Progress":
     )
 
 
+def _need_writable(out: str, option: str) -> None:
+    """Fail before the work where a file could not be written after it."""
+    if out == "-":
+        return
+    file = Path(out)
+    try:
+        there = file if file.exists() else file.parent
+        if file.is_dir():
+            reason = "Is a directory"
+        elif there == file.parent and not there.is_dir():
+            reason = "Not a directory" if there.exists() else "No such directory"
+        else:
+            reason = "" if os.access(there, os.W_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
+        raise click.ClickException(f"{option} {out} cannot be written: {reason}.")
+
+
 def _write_json(out: str, rows: list[dict[str, Any]]) -> None:
-    text = json.dumps(rows, indent=2)
+    _write(out, json.dumps(rows, indent=2), "--json")
+
+
+def _write(out: str, text: str, option: str) -> None:
     if out == "-":
         click.echo(text)
         return
     try:
         Path(out).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise click.ClickException(f"--json {out} cannot be written: {error.strerror}.") from error
+        raise click.ClickException(f"{option} {out} cannot be written: {error.strerror}.") from error
 
 
 def _line(error: BaseException) -> str:

@@ -12,6 +12,8 @@ from enum import Enum
 from html import escape
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
+
 Kind = Literal["point", "lower bound", "upper bound"]
 
 
@@ -30,6 +32,9 @@ class Flag(Enum):
     SINGLETON_BINS = "most symbols were seen only once: the estimate measures the number of samples, not the data"
     CONSTANT = "an argument does not vary: it carries no information"
     DISCRETE = "discrete data were used as numbers on a line by a method for continuous data"
+    DUPLICATES = "rows come in groups of near-copies, so that neighbours measure the copies and not the dependence"
+    DISAGREEMENT = "estimates of the same quantity from the same data exclude each other"
+    AUTOCORRELATED = "rows resemble earlier rows: there are fewer independent samples than rows"
 
     def __str__(self) -> str:
         return self.name
@@ -65,6 +70,9 @@ class Diagnostics(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._values))  # the keys: values may be lists
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._values]
@@ -195,12 +203,12 @@ class MIResult:
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """JSON text that `from_json` reads back to an equal result; infinities are written as Infinity."""
-        return json.dumps(self.to_dict(), indent=indent)
+        """JSON text that `from_json` reads back to an equal result; "inf", "-inf" and "nan" stand for such numbers."""
+        return json.dumps(_spelled(self.to_dict()), indent=indent, allow_nan=False)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Rebuild a result from `to_dict`.
+        """Rebuild a result from `to_dict`, or from what `json` reads of `to_json`.
 
         Raises
         ------
@@ -213,6 +221,8 @@ class MIResult:
             raise ValueError(f"not a result written by this version of miest: missing or unknown fields: {odd}.")
         if plain["kind"] not in get_args(Kind):
             raise ValueError(f"kind={plain['kind']!r} is not one of {', '.join(get_args(Kind))}.")
+        numbers = ("value", "interval", "level", "ceiling", "seconds", "diagnostics")
+        plain = {**plain, **{name: _numbers(plain[name]) for name in numbers}}
         return cls(
             **{
                 **plain,
@@ -234,8 +244,29 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def _spelled(plain: Any) -> Any:
+    """What `to_dict` gives, with NumPy scalars as Python's, and as text the numbers that JSON does not have."""
+    if isinstance(plain, dict):
+        return {key: _spelled(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_spelled(item) for item in plain]
+    plain = plain.item() if isinstance(plain, np.generic) else plain
+    return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def _numbers(plain: Any) -> Any:
+    """The reverse of `_spelled`."""
+    if isinstance(plain, dict):
+        return {key: _numbers(value) for key, value in plain.items()}
+    if isinstance(plain, (list, tuple)):
+        return [_numbers(item) for item in plain]
+    return float(plain) if isinstance(plain, str) and plain in ("inf", "-inf", "nan") else plain
+
+
 def _settings(value: Any) -> Any:
     """A settings object as {"class": name, field: value}; plain values as they are, anything else as its text."""
+    if isinstance(value, np.generic):
+        return value.item()
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__} | {f.name: _settings(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, (list, tuple)):

@@ -125,6 +125,27 @@ class Variable:
         return self._standardize[0]
 
     @cached_property
+    def rescaled(self) -> NDArray[np.floating]:
+        """(n, d) C-contiguous: every column divided by its `unit`, for distances; in the dtype of `numbers`.
+
+        Nothing is subtracted unless the offset is large: then the median is. So no bit depends on the order of rows.
+        """
+        numbers, unit = self.numbers, self.unit
+        with np.errstate(over="ignore"):
+            far = np.abs(numbers.mean(axis=0, dtype=np.float64)) > 8 * unit
+        out = np.empty(numbers.shape, numbers.dtype)
+        for column in range(self.d):
+            wide = numbers[:, column].astype(np.float64)
+            out[:, column] = (wide - np.median(wide) if far[column] else wide) / unit[column]
+        return out
+
+    @cached_property
+    def unit(self) -> NDArray[np.float64]:
+        """(d,) standard deviation of each column to 30 bits, which its rounding errors do not reach."""
+        mantissa, exponent = np.frexp(self.scale)
+        return np.ldexp(np.round(mantissa * 2**30) / 2**30, exponent)
+
+    @cached_property
     def scale(self) -> NDArray[np.float64]:
         """(d,) standard deviation of each column (divided by n); 1 where the column is constant."""
         return self._standardize[1]
@@ -154,8 +175,11 @@ class Variable:
     def tie_fraction(self) -> float:
         """Share of samples whose whole row occurs more than once."""
         first = np.sort(self.values[:, 0])
-        if (first[1:] != first[:-1]).all():
+        equal = first[1:] == first[:-1]
+        if not equal.any():
             return 0.0
+        if self.d == 1:
+            return float(np.count_nonzero(np.append(equal, False) | np.append(False, equal)) / self.n)
         return float(self.symbol_counts[self.symbol_counts > 1].sum() / self.n)
 
 
@@ -240,7 +264,8 @@ def as_floats(values: NDArray[Any], name: str) -> NDArray[np.floating]:
                 f"{name} has integers up to {largest}, beyond 2**53, where float64 merges neighbours: subtract an "
                 "offset, or wrap it in miest.discrete."
             )
-    wide = values.astype(np.float64)
+    with np.errstate(over="ignore"):
+        wide = values.astype(np.float64)
     if values.dtype.kind == "f" and not np.isfinite(wide).all():
         raise DataError(f"{name} has values beyond the range of float64: rescale it.")
     return wide
@@ -288,8 +313,8 @@ def _array(data: Any, name: str) -> tuple[NDArray[Any], Kind]:
         raise DataTypeError(f"{name} of type {type(data).__name__} is not array-like: {error}.") from error
     if array.ndim == 0 and array.dtype == object:
         raise DataTypeError(
-            f"{name} is a {type(data).__name__}, not an array: pass an array with one row a sample (of a generator or a "
-            "set, a list)."
+            f"{name} is a {type(data).__name__}, not an array: pass an array with one row a sample (of a generator or "
+            "a set, a list)."
         )
     return _plain(array, name)
 
@@ -307,7 +332,7 @@ def _plain(array: NDArray[Any], name: str) -> tuple[NDArray[Any], Kind]:
     if kind in "US":
         return array, "discrete"
     if kind == "T":  # NumPy's variable-width strings
-        return array.astype(np.str_), "discrete"
+        return np.array(array.tolist(), np.str_), "discrete"
     reason = {
         "c": f"is complex: pass its parts as columns, np.column_stack([{name}.real, {name}.imag])",
         "O": f"has object dtype: convert it to numbers or strings first, for example {name}.astype(float)",

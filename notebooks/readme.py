@@ -5,15 +5,17 @@
 
 import contextlib
 import io
+import json
 import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from scipy import integrate, stats
@@ -22,6 +24,7 @@ import miest
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
+FLAG_SHARES = ("hit", "false_alarm")
 DOCUMENTED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -233,6 +236,47 @@ def densities() -> str:
     return table(["columns", "h(X)", "KozachenkoLeonenko", "TC(X), rho = 0.5", "TotalCorrelation"], rows)
 
 
+def validation() -> str:
+    """The errors of every estimator on the full suite, from what ``make validate`` left; else what stands there."""
+    summary = HERE.parent / "validation" / "summary.json"
+    if not summary.exists():
+        return section(README.read_text(encoding="utf-8"), "validation")
+    return validation_tables(json.loads(summary.read_text(encoding="utf-8")))
+
+
+def validation_tables(found: Mapping[str, Any]) -> str:
+    """Markdown of the errors over continuous tasks at each size, over the other kinds at the largest, and of flags."""
+    n = max(found["sizes"])
+    parts = []
+    for group in ("continuous", "mixed", "discrete", "conditional"):
+        rows = [row for row in found["overall"] if row["group"] == group and row["tasks"]]
+        if not rows:
+            continue
+        count = max(row["tasks"] + row["unanswered"] for row in rows)
+        sizes = found["sizes"] if group == "continuous" else [n]
+        lines = []
+        for row in sorted(rows, key=lambda row: (row["n"], row["mean_error"])):
+            if row["n"] in sizes:
+                errors = [f"{row[key]:.3f}" for key in ("mean_error", "median_error", "worst_error")]
+                held = "" if row["coverage_if_right"] is None else f"{row['coverage_if_right']:.0%}"
+                name = f"`{row['estimator']}`"
+                silent = f"{row['silent']:.0%}"
+                lines.append([name, f"{row['n']:,}", f"{row['tasks']}", *errors, row["worst_task"], silent, held])
+        head = [f"{count} {group} tasks" if count > 1 else f"one {group} task", "n", "answered", "mean", "median"]
+        parts.append(table([*head, "worst", "on", "silent", "covered"], lines))
+    any_flag = found["flags"][-1]
+    rates = [
+        [f"`{row['flag']}`" if row["flag"] != "any" else "any", *(f"{row[key] or 0:.0%}" for key in FLAG_SHARES)]
+        for row in found["flags"]
+    ]
+    heads = [f"where wrong ({any_flag['wrong']:,} values)", f"elsewhere ({any_flag['right']:,})"]
+    parts.append(table(["flag", *heads], rates))
+    measured = (
+        f"{found['tasks']} tasks, {len(found['seeds'])} seeds, n = {' and '.join(f'{n:,}' for n in found['sizes'])}."
+    )
+    return "\n\n".join([measured, *parts])
+
+
 # What is measured on
 
 
@@ -322,7 +366,7 @@ def _student_truth(dof: int) -> float:
 
 
 def miest_name(estimator: object) -> str:
-    from miest.plotting import short
+    from miest.estimators.spec import short
 
     return short(estimator)
 
@@ -354,6 +398,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "kde": kde,
     "entropies": entropies,
     "densities": densities,
+    "validation": validation,
 }
 
 

@@ -278,6 +278,7 @@ def test_a_refusal_is_in_the_json_too(acts: str) -> None:
         (["{acts}", "--x", "w[0]", "--y", "labels", "--y-file", "gone.npy"], "there is no file gone.npy"),
         (["{acts}", "--x", "layer1,labels"], r"mixes kinds \(layer1 float64, labels int64\).*--continuous"),
         (["{acts}", "--x", "layer1", "--json", "{acts}/out.json"], "--json .* cannot be written: Not a directory"),
+        (["{acts}", "--x", "layer1", "--json", "{acts}.d/o.json"], "--json .* cannot be written: No such directory"),
         (["{table}", "--x", "a", "--y", "out", "--estimator", "ksg:k=300"], "k=300 needs"),
         (["{table}", "--x", "sex,out", "--continuous", "x", "--y", "a"], "mixes kinds"),
     ],
@@ -285,6 +286,34 @@ def test_a_refusal_is_in_the_json_too(acts: str) -> None:
 def test_files_and_names_that_are_wrong(acts: str, table: str, arguments: list[str], message: str) -> None:
     result = run(*[argument.format(acts=acts, table=table) for argument in arguments], code=1)
     assert re.fullmatch(rf"Error: [^\n]*{message}[^\n]*\n", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("where", ["missing/out.json", "acts.npz/out.json", ""])
+def test_json_that_cannot_be_written_fails_before_the_work(
+    acts: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked: list[int] = []
+    monkeypatch.setattr(miest, "mutual_information", lambda *_, **__: worked.append(1))
+    run(acts, "--x", "layer1", "--y", "labels", "--json", str(tmp_path / where), code=1)
+    assert not worked
+
+
+def test_a_write_that_fails_after_the_work_loses_no_table(acts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    result = run(acts, "--x", "layer*", "--y", "labels", "--json", f"{acts}.json", code=1)
+    assert [row[0] for row in rows_of(result.stdout)[1:]] == ["layer1", "layer2"]
+    assert "cannot be written: No space left on device" in result.stderr
+
+
+def test_json_on_the_command_line_has_no_infinity(acts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    infinite = MIResult(value=math.inf, n_samples=N, estimator=miest.KSG())
+    monkeypatch.setattr(miest, "mutual_information", lambda *_, **__: infinite)
+    (row,) = written(acts, "--x", "layer1", "--y", "labels")
+    assert row["result"]["value"] == "inf"
+    assert MIResult.from_dict(row["result"]) == infinite
 
 
 def test_a_short_y_fails_by_its_numbers(tmp_path: Path, acts: str) -> None:
@@ -298,7 +327,10 @@ def test_a_short_y_fails_by_its_numbers(tmp_path: Path, acts: str) -> None:
     [
         ([], "Missing argument 'FILE'"),
         (["{acts}", "--units", "dits"], "'dits' is not one of"),
-        (["{acts}", "--estimator", "kgs"], "'kgs' is not one of auto, binning, gaussian, gaussian-copula, kde,"),
+        (
+            ["{acts}", "--estimator", "kgs"],
+            "'kgs' is not one of auto, binning, extrapolated, gaussian, gaussian-copula, kde,",
+        ),
         (["{acts}", "--estimator", "ksg:neighbors=3"], "no setting 'neighbors': it has k, variant"),
         (["{acts}", "--estimator", "ksg:k=0"], "ksg:k=0: k=0 must be an integer of at least 1"),
         (["{acts}", "--estimator", "ksg:k=many"], "k='many' must be an integer"),
@@ -370,7 +402,7 @@ def test_a_terminal_gets_a_bar_and_a_table_that_fits(acts: str, monkeypatch: pyt
     monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda self: True)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
-    result = run(acts, "--x", "layer*", "--y", "labels", "--estimator", "ross")
+    result = run(acts, "--x", "layer*", "--y", "labels", "--estimator", "binning")
     assert "2/2" in result.stderr
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.stdout)
     heading = rows_of(plain)[0]

@@ -48,7 +48,14 @@ LAYERS = [
     ("miest_kernels", "kernels/miest_kernels"),
     ("miest.result", "miest/result.py"),
     ("miest.samples", "miest/samples.py"),
+    ("miest.traits", "miest/traits.py"),
     ("miest.estimators", "miest/estimators"),
+    ("miest.tasks", "miest/tasks"),
+    ("miest.trials", "miest/trials.py"),
+    ("miest.scores", "miest/scores.py"),
+    ("miest.validation", "miest/validation.py"),
+    ("miest.plotting", "miest/plotting.py"),
+    ("miest.significance", "miest/significance.py"),
 ]
 
 

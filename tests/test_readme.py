@@ -40,6 +40,18 @@ def test_every_measured_section_was_filled(readme):
     assert set(re.findall(r"<!-- ([\w-]+):start -->", TEXT)) == {*readme.SECTIONS, "example"}
 
 
+def test_the_tables_of_the_validation_hold_what_was_measured(readme):
+    estimators = {"right": lambda x, y: 0.5, "far": lambda x, y: 3.0}
+    found = miest.validate(estimators, miest.suite("traps")[:3], sizes=[20, 30], seeds=[0])
+    text = readme.validation_tables(found.to_dict())
+    assert text.startswith("3 tasks, 1 seeds, n = 20 and 30.")
+    assert "| `right` | 20 | 3 | 0.011 | 0.011 | 0.011 |" in text
+    far = next(line for line in text.splitlines() if "`far` | 30" in line)
+    assert far.split(" | ")[3:6] == ["2.489"] * 3
+    assert far.endswith("| 100% |  |")
+    assert "| any | 0% | 0% |" in text
+
+
 def test_only_the_named_section_is_rewritten(readme):
     text = "a\n<!-- ksg:start -->\nold \\1\n<!-- ksg:end -->\nb\n"
     assert readme.rewritten(text, "ksg", "new \\2") == "a\n<!-- ksg:start -->\nnew \\2\n<!-- ksg:end -->\nb\n"

@@ -92,6 +92,57 @@ def test_every_estimator_s_result_survives_json() -> None:
         assert MIResult.from_json(result.to_json()) == result
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        miest.KSG(k=np.int64(3)),
+        miest.MixedKSG(k=np.int32(4)),
+        miest.Ross(k=np.int64(3)),
+        miest.KDE(noise_var=np.float32(0.5)),
+        miest.Binning(bins=np.int64(5)),
+        miest.Binning(strategy="fixed-width", width=np.float32(0.5)),
+    ],
+)
+def test_numpy_settings_survive_json(estimator: miest.KSG) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(60) if estimator.name == "KSG" else rng.integers(0, 3, 60)
+    result = estimator.estimate(rng.standard_normal(60), y)
+    again = MIResult.from_json(result.to_json())
+    assert again == result
+    assert again.estimator == estimator
+
+
+def test_numpy_values_survive_json() -> None:
+    result = replace(RESULT, value=np.float64(1.5), n_samples=np.int64(7), diagnostics=Diagnostics(m=np.int64(2)))
+    assert MIResult.from_json(result.to_json()) == result
+
+
+def test_json_has_no_number_that_json_does_not_know() -> None:
+    result = replace(
+        RESULT,
+        value=-math.inf,
+        interval=(-math.inf, math.inf),
+        diagnostics=Diagnostics(a=[math.inf], b={"c": math.nan}),
+    )
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    plain = json.loads(result.to_json(), parse_constant=refuse)
+    assert plain["value"] == "-inf"
+    assert result.to_dict()["value"] == -math.inf
+    again = MIResult.from_dict(plain)
+    assert (again.value, again.interval, again.diagnostics.a) == (-math.inf, (-math.inf, math.inf), [math.inf])
+    assert math.isnan(again.diagnostics.b["c"])
+
+
+def test_equal_results_have_equal_hashes() -> None:
+    again = MIResult.from_json(RESULT.to_json())
+    assert hash(again) == hash(RESULT)
+    assert {RESULT, again, replace(RESULT, value=1.0)} == {RESULT, replace(RESULT, value=1.0)}
+    assert hash(Diagnostics(a=1, b=2)) == hash(Diagnostics(b=2, a=1))
+
+
 def test_a_stranger_s_estimator_comes_back_as_text() -> None:
     @dataclass(frozen=True)
     class Mine:

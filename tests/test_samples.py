@@ -149,6 +149,16 @@ def test_standardizing_survives_extreme_units(factor: float) -> None:
     np.testing.assert_allclose(x, variable(X, "x").standardized, atol=1e-2)
 
 
+@pytest.mark.parametrize("offset", [0.0, 5.0, 1e9])
+def test_rescaled_columns_have_deviation_1_and_ignore_the_order_of_rows(offset: float) -> None:
+    x = X * [1e-3, 1, 1e6] + offset
+    v = variable(x, "x")
+    np.testing.assert_allclose(v.rescaled.std(axis=0), 1, rtol=1e-8)
+    np.testing.assert_allclose(v.unit, v.scale, rtol=2**-29)
+    order = np.random.default_rng(1).permutation(len(x))
+    np.testing.assert_array_equal(variable(x[order], "x").rescaled, v.rescaled[order])
+
+
 def test_constant_columns_standardize_to_zero() -> None:
     x = variable(np.column_stack([np.full(5, 0.1), np.arange(5.0)]), "x")
     assert x.varying.tolist() == [False, True]
@@ -158,6 +168,7 @@ def test_constant_columns_standardize_to_zero() -> None:
 
 def test_tie_fraction_counts_repeated_rows() -> None:
     assert variable(np.array([1.0, 2.0, 2.0, 3.0]), "x").tie_fraction == 0.5
+    assert variable(np.array([2.0, 1.0, 2.0, 3.0, 2.0]), "x").tie_fraction == 0.6
     assert variable(np.array([[1.0, 2.0], [1.0, 3.0]]), "x").tie_fraction == 0
     assert variable(np.array([0.0, -0.0, 1.0, 2.0]), "x").tie_fraction == 0.5
     assert variable(np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 2.0], [0.0, 1.0]]), "x").tie_fraction == 0.5

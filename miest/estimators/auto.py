@@ -8,7 +8,7 @@ from miest.estimators.entropy import KozachenkoLeonenko
 from miest.estimators.estimator import Estimator
 from miest.estimators.gaussian import GaussianCopula
 from miest.estimators.kde import KDE
-from miest.estimators.ksg import KSG, TIED_ABOVE, TotalCorrelation
+from miest.estimators.ksg import COPIED_ABOVE, KSG, TotalCorrelation
 from miest.estimators.mixed import MixedKSG
 from miest.result import MIResult
 from miest.samples import Variable, variables
@@ -37,7 +37,7 @@ def mutual_information(
     Raises
     ------
     ValueError
-        for data that cannot be used, or an unknown name
+        for data that cannot be used, or what is no estimator; for "auto", if y is left out and given is not
 
     Notes
     -----
@@ -46,7 +46,7 @@ def mutual_information(
     """
     if estimator != "auto":
         return named(estimator).estimate(x, y, given=given, seed=seed)
-    picked, why = choose(*variables(x=x, y=y, given=given))
+    picked, why = choose(**{v.name: v for v in variables(x=x, y=y, given=given)})
     result = picked.estimate(x, y, given=given, seed=seed)
     return replace(result, notes=(f"auto picked {picked.name}: {why}.", *result.notes))
 
@@ -63,8 +63,10 @@ def conditional_mutual_information(
     Raises
     ------
     ValueError
-        if given is None, or as `mutual_information`
+        if y or given is None, or as `mutual_information`
     """
+    if y is None:
+        raise ValueError("y is None: pass samples of Y, or estimate H(T|Z) of a layer by PlugIn() or Binning(...).")
     if given is None:
         raise ValueError("given is None: pass samples of Z, or use mutual_information for I(X;Y).")
     return mutual_information(x, y, given=given, estimator=estimator, seed=seed)
@@ -105,6 +107,11 @@ def total_correlation(x: Any, *, k: int = 3) -> MIResult:
 def choose(x: Variable, y: Variable | None = None, given: Variable | None = None) -> tuple[Estimator, str]:
     """The estimator that "auto" takes for these samples, and the reason in words."""
     arguments = [variable for variable in (x, y, given) if variable is not None]
+    if y is None and given is not None:
+        raise ValueError(
+            "y was left out and given was passed: pass y for I(X;Y|Z), leave given= out for I(X;T) of the layer alone, "
+            "or name an estimator of H(T|Z), PlugIn() or Binning(...)."
+        )
     if y is None:
         if x.is_discrete:
             return PlugIn(), "y was left out and x is discrete, so that I(X;T) is H(T)"
@@ -114,7 +121,7 @@ def choose(x: Variable, y: Variable | None = None, given: Variable | None = None
         return PlugIn(), "all arguments are discrete"
     if discrete:
         return MixedKSG(), f"{' and '.join(discrete)} is discrete"
-    tied = [v for v in arguments if v.tie_fraction > TIED_ABOVE]
+    tied = [v for v in arguments if v.tie_fraction > COPIED_ABOVE]  # MixedKSG is KSG where nothing repeats
     if tied:
         return MixedKSG(), f"{tied[0].tie_fraction:.0%} of the samples of {tied[0].name} repeat another exactly"
     d = sum(int(variable.varying.sum()) for variable in arguments)
@@ -131,9 +138,15 @@ def named(estimator: str | Estimator) -> Estimator:
     Raises
     ------
     ValueError
-        if no estimator has that name; the message lists them
+        if no estimator has that name; the message lists them. For a class, and what has no `estimate`
     """
-    if isinstance(estimator, Estimator) or not isinstance(estimator, str):
+    if isinstance(estimator, type):
+        raise ValueError(f"estimator={estimator.__name__} is a class: pass an instance, {estimator.__name__}().")
+    if not isinstance(estimator, str):
+        if not callable(getattr(estimator, "estimate", None)):
+            raise ValueError(
+                f'estimator={estimator!r} is none: pass an instance, as KSG(), a name, as "ksg", or "auto".'
+            )
         return estimator
     known = estimators()
     plain = estimator.lower().replace("-", "").replace("_", "")

@@ -55,8 +55,8 @@ def refuse_given(estimator: Estimator, given: Any) -> None:
     """Raise where a condition was given to a method that has no conditional form."""
     if given is not None:
         raise ValueError(
-            f"{estimator.name} cannot condition: leave given= out, or use KSG, MixedKSG, Gaussian, GaussianCopula or "
-            "PlugIn, which can."
+            f"{estimator.name} cannot condition: leave given= out, or use KSG, MixedKSG, Gaussian, GaussianCopula, "
+            "PlugIn or Binning, which can."
         )
 
 

@@ -23,22 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import digamma, ndtri, polygamma
-from scipy.stats import rankdata
 
 from miest.estimators.estimator import Estimator, refuse_identity
 from miest.estimators.ksg import TIED_ABOVE, Doubts, numbers_from_symbols
 from miest.result import Diagnostics, Flag, Kind, MIResult
 from miest.samples import DataError, Variable, variables
+from miest.traits import normal_scores, normality
 
 _DETERMINED = 1e-10
 """Share of variance left unexplained below which a direction counts as a linear function of the others."""
 
 _SKEWED_BELOW = 0.95
-"""Squared correlation of a column with its normal scores below which the margin counts as far from Gaussian.
-
-It is the factor by which the margin alone shrinks rho^2 where the copula is Gaussian: 1 for a Gaussian, 0.955 for a
-uniform, 0.82 for an exponential, 0.60 for a log-normal margin.
-"""
+"""`normality` of a column below which the margin counts as far from Gaussian; that of a uniform is 0.955."""
 
 Matrix = NDArray[np.float64]
 
@@ -124,7 +120,7 @@ class GaussianCopula(Estimator):
         started = perf_counter()
         refuse_identity(self, y)
         arguments = variables(x=x, y=y, given=given)
-        scores = [Variable(v.name, "continuous", _normal_scores(v.numbers)) for v in arguments]
+        scores = [Variable(v.name, "continuous", normal_scores(v.numbers)) for v in arguments]
         tied = [_tied(v) for v in arguments]
         bounded = given is None and any(
             v.varying.sum() == 1 and t <= TIED_ABOVE for v, t in zip(arguments, tied, strict=True)
@@ -284,24 +280,14 @@ def _interval(value: float, rho2: Matrix, dx: int, dy: int, nu: int) -> tuple[fl
     return end(z), end(-z)
 
 
-def _normal_scores(numbers: NDArray[Any]) -> Matrix:
-    """Phi^-1 of the average ranks over n + 1, column by column; turned columns give turned scores, bit for bit."""
-    rank = np.asarray(rankdata(numbers, axis=0), np.float64)  # (n, d)
-    from_below = rank <= (len(rank) + 1) / 2
-    tail = ndtri(np.where(from_below, rank, len(rank) + 1 - rank) / (len(rank) + 1))
-    return np.asarray(np.where(from_below, tail, -tail))
-
-
 def _skewed(arguments: Sequence[Variable]) -> Doubts:
     """Doubt Gaussian margins, by the size of the departure and not by its significance."""
     n = arguments[0].n
-    scores = _normal_scores(np.arange(n)[:, None])[:, 0]
     found, least = [], 1.0
     for v in arguments:
         if v.is_discrete or not v.varying.any():
             continue
-        columns = np.sort(v.standardized[:, v.varying], axis=0)
-        agreement = np.square(scores @ columns) / (scores @ scores * np.square(columns, dtype=np.float64).sum(axis=0))
+        agreement = normality(v)
         low = agreement < _SKEWED_BELOW - 8 / n  # Gaussian samples stay above: fewer than 1 in 10^5 columns do not
         if low.any():
             found.append(f"{int(low.sum())} of {len(low)} varying columns of {v.name}")

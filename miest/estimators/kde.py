@@ -26,6 +26,8 @@ from miest_kernels.gaussian_sums import gaussian_log_sums, gaussian_log_sums_by_
 
 _AUTO = 0.1  # share of the mean variance of a coordinate that is taken for noise
 _REACH = 1e100  # noise standard deviations; squared distances stay finite
+_LARGEST_NOISE = sys.float_info.max / 4  # the wider of the two kernels has four times the variance
+_SMALLEST_SPREAD = 4 * sys.float_info.min  # float64 cannot hold one over a smaller number
 _SATURATED = 0.7  # share of ln n above which the samples, not the layer, are being measured
 
 Doubt = tuple[Flag | None, str]  # None: a choice made for the caller, which is said but is no reason for doubt
@@ -79,10 +81,15 @@ class KDE(Estimator):
         v = self.noise_var
         if isinstance(v, str) and v == "auto":
             return
-        if not isinstance(v, Real) or isinstance(v, bool) or not 0 < float(v) < math.inf:
+        if not isinstance(v, Real) or isinstance(v, bool) or not 0 < v < math.inf:
             raise ValueError(
                 f'noise_var={v!r} must be "auto" or a positive finite number, the variance of the noise in each '
                 "coordinate: without noise the information is infinite, or ln n."
+            )
+        if int(v) > int(_LARGEST_NOISE):  # integers are exact in every size
+            raise ValueError(
+                f"noise_var={v!r} is beyond the {_LARGEST_NOISE:.3g} that float64 leaves room for: rescale the data, "
+                "and noise_var with them."
             )
         object.__setattr__(self, "noise_var", float(v))  # a NumPy scalar would not survive JSON
 
@@ -162,10 +169,16 @@ class KDE(Estimator):
                     f"(noise_var={self.noise_var:.3g}), whose squares float64 cannot hold: rescale it, or "
                     "raise noise_var."
                 )
+            spread = 0.0 if still else float(np.ptp(t.numbers, axis=0).max())
+            if 0 < spread < _SMALLEST_SPREAD:
+                raise DataError(
+                    f"{t.name} varies by {spread:.3g}, less than the {_SMALLEST_SPREAD:.3g} that float64 can compare: "
+                    "rescale it, and noise_var with its square."
+                )
             return float(self.noise_var), doubts
         with np.errstate(over="ignore", under="ignore"):
             noise_var = 1.0 if still else _AUTO * float(np.mean(np.where(t.varying, t.scale, 0.0) ** 2))
-        if not sys.float_info.min <= noise_var < math.inf / 4:
+        if not sys.float_info.min <= noise_var <= _LARGEST_NOISE:
             raise DataError(
                 f"the variance of {t.name} is beyond float64 (standard deviations up to {t.scale.max():.3g}): rescale "
                 "it, and noise_var with it."

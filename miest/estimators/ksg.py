@@ -9,6 +9,7 @@ other samples strictly nearer than that in X alone::
     m columns   TC(X) = psi(k) + (m - 1) psi(n) - < sum_j psi(n_j + 1) >                     (eq. 23)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -26,8 +27,19 @@ from miest.estimators.estimator import (
     require_choice,
     require_integer,
 )
+from miest.estimators.subsampling import (
+    FEWEST_ROWS,
+    PART_ROWS,
+    PART_ROWS_GIVEN,
+    SMOOTHING,
+    SMOOTHING_GIVEN,
+    require_level,
+    subsampled_interval,
+    subsampled_spread,
+)
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import Variable, variables
+from miest.traits import deterministic_doubt, duplicates_doubt, ksg_value, skew_doubt
 from miest_kernels import Neighbours, neighbours
 
 SATURATED_ABOVE = 0.7
@@ -43,6 +55,9 @@ That width is exp(-I/d) standard deviations for Gaussians with d pairs. On Gauss
 0.99, n = 300 to 3,000) the bias of KSG stays below 10% of the truth up to here, and exceeds it beyond 0.9.
 """
 
+COPIED_ABOVE = 0.001
+"""Share of samples at distance zero of their k-th neighbour above which KSG is flagged: each adds nearly ln n."""
+
 Doubts = list[tuple[Flag, str]]
 
 
@@ -56,6 +71,9 @@ class KSG(Estimator):
     variant : 1 or 2            eq. 8 (one joint radius) or eq. 9 (a radius a marginal; no conditional form)
     standardize : bool          give every column mean 0 and standard deviation 1 first, so that units do not matter
     neighbours : str or Neighbours   backend: "auto", "tree", "cpu", "kdtree", "reference", or an object
+    level : float or None       of the interval; None makes none, which is quicker
+    checks : bool               look for copies, uneven margins and determinism among some thousand rows; False is for
+                                loops over data that were checked once
 
     Raises
     ------
@@ -69,7 +87,19 @@ class KSG(Estimator):
     Wrong when: more than a few dimensions that matter (HIGH_DIMENSION), MI near ln n (SATURATED; no more than
     psi(n) - psi(k+1) can be reported), repeated values (TIES: use MixedKSG), heavy tails (use GaussianCopula).
     Integers are used as numbers on a line (DISCRETE).
-    Cost: O(n log n) in few dimensions, O(n^2 d) otherwise; O(n) memory.
+    Interval: by subsampling, for independent rows; its ends move a little with the order of the samples and with
+    `seed`. It tells of spread, not of bias. None where samples are too few (2 parts of 25 and of 4k; given Z, of 16k),
+    the value is SATURATED, or parts would be. Coverage at 95%, of 250 to 300 repetitions at n = 500, 2,000, 10,000::
+
+        Gaussian pair, rho = 0              94.0%  94.0%  94.8%
+                       rho = 0.3            95.7%  94.3%  94.8%
+                       rho = 0.6            94.7%  94.7%  95.2%
+                       rho = 0.9            93.3%  94.0%  93.6%     biased by a third of the standard deviation
+        given a common cause, k = 5         94.4%  92.8%  94.0%
+        rho = 0.99                            91%    85%    85%     by 0.3, 0.9 and 0.7 standard deviations
+
+    Cost: O(n log n) in few dimensions, O(n^2 d) otherwise; O(n) memory. The interval takes 5 to 20 ms
+    more, which is several estimates in 1 + 1 dimensions and a fifth of one in 6 + 6 at n = 10,000.
     Source: Kraskov, Stoegbauer, Grassberger (2004), eq. 8 and 9, doi:10.1103/PhysRevE.69.066138; Frenzel, Pompe (2007),
     doi:10.1103/PhysRevLett.99.204101.
     Differs: variant 2 takes each marginal radius over all samples within the joint radius, which is the paper's
@@ -80,10 +110,14 @@ class KSG(Estimator):
     variant: Literal[1, 2] = 1
     standardize: bool = field(default=True, metadata=WHEN_CHANGED)
     neighbours: str | Neighbours = field(default="auto", metadata=WHEN_CHANGED)
+    level: float | None = field(default=0.95, metadata=WHEN_CHANGED)
+    checks: bool = field(default=True, metadata=WHEN_CHANGED)
 
     def __post_init__(self) -> None:
         require_integer("k", self.k, 1)
+        require_level(self.level)
         require_choice("variant", self.variant, (1, 2))
+        require_choice("standardize", self.standardize, (True, False))
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate I(X;Y), or I(X;Y|Z) with ``given=z``; see `Estimator.estimate`."""
@@ -99,32 +133,47 @@ class KSG(Estimator):
         points = blocks(arguments, self.standardize)
         n, d = arguments[0].n, sum(block.shape[1] for block in points)
         backend = resolved(self.neighbours, n, d)
-        if given is None and self.variant == 2:
-            radius = backend.kth_radius(points, self.k)
-            reach = backend.reach_within(points, radius)
-            counts = np.stack([backend.count_within(p, r, closed=True) for p, r in zip(points, reach, strict=True)])
-            offset, whole, floors = 0, float(digamma(n)) - 1 / self.k, np.full((2, n), self.k)
-        else:
-            if given is not None:
-                xs, ys, zs = points
-                points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
-            radius, counts = backend.joint_radius_and_counts(points, self.k)
-            offset, whole = 1, float(digamma(n)) if given is None else mean_digamma(counts[2] + 1)
-            floors = least_counts(counts[:2], self.k)
+        if given is not None:
+            xs, ys, zs = points
+            points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
+        radius, counts, whole = neighbourhoods(backend, points, self.k, self.variant)
+        offset = 2 - self.variant  # variant 2 counts the neighbours themselves
         value = digamma(self.k) + whole - sum_of_means(counts[:2] + offset)
+        floors = least_counts(counts[:2], self.k) if self.variant == 1 else np.full((2, n), self.k)
         ceiling = digamma(self.k) + whole - sum_of_means(floors + offset)
         doubts = [
             *(saturation(value, ceiling) or distance(radius, arguments[:2], value=value, standardize=self.standardize)),
-            *ties(arguments),
+            *ties(arguments, radius),
             *numbers_from_symbols(arguments),
+            *(traits_doubts(arguments, float(value), self.k) if self.checks else []),
         ]
+        flags = tuple(flag for flag, _ in doubts)
+
+        def value_of(rows: NDArray[np.intp]) -> float:
+            part = [block[rows] for block in points]
+            near = for_part(self.neighbours, rows.size, d)
+            _, counts, whole = neighbourhoods(near, part, self.k, self.variant)
+            return float(digamma(self.k) + whole - sum_of_means(counts[:2] + offset))
+
+        smoothing, part_rows = (SMOOTHING, PART_ROWS) if given is None else (SMOOTHING_GIVEN, PART_ROWS_GIVEN)
+        fewest = unsaturated_rows(n, value, ceiling)
+        interval, made = subsampled_interval(
+            float(value),
+            self.level,
+            flags,
+            lambda: subsampled_spread(
+                value_of, n, self.k, seed, smoothing=smoothing, part_rows=part_rows, fewest_rows=fewest
+            ),
+        )
         return MIResult(
             value=float(value),
+            interval=interval,
+            level=self.level or 0.95,
             n_samples=n,
             estimator=self,
             quantity=quantity,
             ceiling=float(ceiling),
-            flags=tuple(flag for flag, _ in doubts),
+            flags=flags,
             notes=tuple(note for _, note in doubts),
             diagnostics=Diagnostics(
                 neighbours=backend.name,
@@ -133,6 +182,7 @@ class KSG(Estimator):
                 count_y_mean=float(counts[1].mean()),
                 tie_fraction_x=arguments[0].tie_fraction,
                 tie_fraction_y=arguments[1].tie_fraction,
+                **made,
             ),
             seconds=perf_counter() - started,
         )
@@ -147,6 +197,7 @@ class TotalCorrelation(Estimator):
     k : int                     neighbours
     standardize : bool          as in `KSG`
     neighbours : str or Neighbours
+    level : float or None       of the interval; None makes none
 
     Raises
     ------
@@ -155,7 +206,7 @@ class TotalCorrelation(Estimator):
 
     Notes
     -----
-    Error and "wrong when" as for `KSG`, sooner: the joint space has all columns in it.
+    Error, interval and "wrong when" as for `KSG`, sooner: the joint space has all columns in it.
     Cost: O(n^2 d) time, O(n d) memory.
     Source: Kraskov, Stoegbauer, Grassberger (2004), eq. 23, doi:10.1103/PhysRevE.69.066138.
     """
@@ -163,9 +214,11 @@ class TotalCorrelation(Estimator):
     k: int = 3
     standardize: bool = field(default=True, metadata=WHEN_CHANGED)
     neighbours: str | Neighbours = field(default="auto", metadata=WHEN_CHANGED)
+    level: float | None = field(default=0.95, metadata=WHEN_CHANGED)
 
     def __post_init__(self) -> None:
         require_integer("k", self.k, 1)
+        require_level(self.level)
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate TC(X) from one (n, d) sample, d >= 2; y and given must be left out."""
@@ -191,19 +244,35 @@ class TotalCorrelation(Estimator):
         ceiling = whole - digamma(self.k) - (kept - 1) * digamma(self.k + 1)
         doubts = [
             *(saturation(value, ceiling) or distance(radius, (sample,), value=value, standardize=self.standardize)),
-            *ties((sample,)),
+            *ties((sample,), radius),
             *numbers_from_symbols((sample,)),
         ]
+        flags = tuple(flag for flag, _ in doubts)
+
+        def value_of(rows: NDArray[np.intp]) -> float:
+            near = for_part(self.neighbours, rows.size, kept)
+            _, counts = near.joint_radius_and_counts([column[rows] for column in columns], self.k)
+            return float(digamma(self.k) + (kept - 1) * digamma(rows.size) - sum_of_means(counts + 1))
+
+        fewest = unsaturated_rows(sample.n, value / (kept - 1), ceiling / (kept - 1))
+        interval, made = subsampled_interval(
+            float(value),
+            self.level,
+            flags,
+            lambda: subsampled_spread(value_of, sample.n, self.k, seed, fewest_rows=fewest),
+        )
         return MIResult(
             value=float(value),
+            interval=interval,
+            level=self.level or 0.95,
             n_samples=sample.n,
             estimator=self,
             quantity="TC(X)",
             ceiling=float(ceiling),
-            flags=tuple(flag for flag, _ in doubts),
+            flags=flags,
             notes=tuple(note for _, note in doubts),
             diagnostics=Diagnostics(
-                neighbours=backend.name, radius_median=float(np.median(radius)), varying_columns=kept
+                neighbours=backend.name, radius_median=float(np.median(radius)), varying_columns=kept, **made
             ),
             seconds=perf_counter() - started,
         )
@@ -211,7 +280,7 @@ class TotalCorrelation(Estimator):
 
 def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.floating]]:
     """The varying columns of each argument as a kernel block; all of one dtype, the widest among them."""
-    points = [variable.standardized if standardize else variable.numbers for variable in arguments]
+    points = [variable.rescaled if standardize else variable.numbers for variable in arguments]
     dtype = np.result_type(*points)
     kept = [p[:, v.varying] if v.varying.any() else p[:, :1] for p, v in zip(points, arguments, strict=True)]
     return [np.ascontiguousarray(block, dtype) for block in kept]
@@ -220,6 +289,27 @@ def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.
 def resolved(backend: str | Neighbours, n: int, d: int) -> Neighbours:
     """A backend from its name, or as it is."""
     return neighbours(backend, n=n, d=d) if isinstance(backend, str) else backend
+
+
+def for_part(backend: str | Neighbours, n: int, d: int) -> Neighbours:
+    """A backend for one of many parts; a few hundred rows are compared sooner than a tree of them is grown."""
+    return resolved("cpu" if backend == "auto" and n <= 500 else backend, n, d)
+
+
+def neighbourhoods(
+    backend: Neighbours, points: list[NDArray[np.floating]], k: int, variant: int
+) -> tuple[NDArray[np.floating], NDArray[np.intp], float]:
+    """Joint radius (n,), counts in each block (len(points), n), and the term of the whole that stands beside psi(k).
+
+    Blocks are X and Y, or (X, Z), (Y, Z) and Z.
+    """
+    if variant == 2:
+        radius = backend.kth_radius(points, k)
+        reach = backend.reach_within(points, radius)
+        counts = np.stack([backend.count_within(p, r, closed=True) for p, r in zip(points, reach, strict=True)])
+        return radius, counts, float(digamma(radius.size)) - 1 / k
+    radius, counts = backend.joint_radius_and_counts(points, k)
+    return radius, counts, float(digamma(radius.size)) if len(points) == 2 else mean_digamma(counts[2] + 1)
 
 
 def mean_digamma(counts: NDArray[np.intp]) -> float:
@@ -266,15 +356,24 @@ def saturation(value: float, ceiling: float) -> Doubts:
     if value <= SATURATED_ABOVE * ceiling:
         return []
     note = (
-        f"the value is {value / ceiling:.0%} of {ceiling:.2f} nats, the most that this method can report from so few "
+        f"the value is {value:.2f} of {ceiling:.2f} nats, the most that this method can report from so few "
         "samples: the truth may be far larger or infinite. Add noise of a known size (KDE), or samples."
     )
     return [(Flag.SATURATED, note)]
 
 
-def ties(arguments: Sequence[Variable]) -> Doubts:
-    """Doubt continuity where rows repeat."""
-    tied = [f"{v.tie_fraction:.0%} of the samples of {v.name}" for v in arguments if v.tie_fraction > TIED_ABOVE]
+def unsaturated_rows(n: int, value: float, ceiling: float) -> int:
+    """Rows that a part needs to hold the same value unsaturated; a ceiling rises by the logarithm of the rows."""
+    return max(FEWEST_ROWS, math.ceil(n * math.exp(min(value / SATURATED_ABOVE - ceiling, 1.0))))
+
+
+def ties(arguments: Sequence[Variable], radius: NDArray[np.floating] | None = None) -> Doubts:
+    """Doubt continuity where rows repeat in an argument, or, far worse, in the joint space: their radius is 0."""
+    varying = [v for v in arguments if v.varying.any()]
+    tied = [f"{v.tie_fraction:.0%} of the samples of {v.name}" for v in varying if v.tie_fraction > TIED_ABOVE]
+    copies = 0.0 if radius is None else float((radius == 0).mean())
+    if copies > COPIED_ABOVE:
+        tied.append(f"{copies:.1%} of the samples, all arguments together,")
     if not tied:
         return []
     note = f"{' and '.join(tied)} repeat another exactly, which a method for continuous data misreads: use MixedKSG."
@@ -293,6 +392,15 @@ def numbers_from_symbols(arguments: Sequence[Variable]) -> Doubts:
     return [(Flag.DISCRETE, note)]
 
 
+def traits_doubts(arguments: Sequence[Variable], value: float, k: int) -> Doubts:
+    """Doubt copies among the rows, uneven margins, and an argument that is a function of the other."""
+    return [
+        *duplicates_doubt(arguments),
+        *skew_doubt(arguments, lambda blocks: ksg_value(blocks, k)),
+        *deterministic_doubt(arguments, value),
+    ]
+
+
 def distance(
     radius: NDArray[np.floating],
     arguments: Sequence[Variable],
@@ -305,9 +413,11 @@ def distance(
 
     What they are compared with is the width of one argument given the other, which shrinks as the dependence grows.
     """
-    columns = [int(variable.varying.sum()) for variable in arguments]
+    columns = [int(variable.varying.sum()) for variable in arguments if variable.varying.any()]
     unit = 1.0 if standardize else float(np.median(np.concatenate([variable.scale for variable in arguments])))
     typical = float(np.median(radius)) / unit
+    if not columns:
+        return []
     width = float(np.exp(-max(value, 0.0) / min(columns)))
     if typical <= FAR_ABOVE * width:
         return []

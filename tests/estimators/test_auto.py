@@ -49,6 +49,44 @@ def test_unknown_name_lists_the_known() -> None:
         named("mi")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (miest.KSG, r"estimator=KSG is a class: pass an instance, KSG\(\)"),
+        (None, r"estimator=None is none: pass an instance, as KSG\(\)"),
+        (5, "estimator=5 is none"),
+    ],
+)
+def test_what_is_no_estimator_is_refused(wrong: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        miest.mutual_information(X, X, estimator=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        miest.entropy(X, estimator=wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_no_subclass_but_estimates_is_used() -> None:
+    class Mine:
+        def estimate(self, x: object, y: object = None, **_: object) -> str:
+            return "estimated"
+
+    assert miest.mutual_information(X, X, estimator=Mine()) == "estimated"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", [X, LABELS])
+def test_a_condition_without_y_is_refused(layer: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"y was left out and given was passed"):
+        miest.mutual_information(layer, given=LABELS)
+    with pytest.raises(ValueError, match="y is None"):
+        miest.conditional_mutual_information(layer, None, given=LABELS)
+    assert miest.mutual_information(LABELS, given=LABELS, estimator="plug-in").quantity == "H(T|Z)"
+
+
+def test_who_cannot_condition_names_who_can() -> None:
+    with pytest.raises(ValueError, match=r"KDE cannot condition: .*KSG, .*PlugIn or Binning"):
+        miest.KDE().estimate(X, LABELS, given=LABELS)
+    assert miest.Binning().estimate(X, LABELS, given=LABELS).quantity == "I(bin X;Y|Z)"
+
+
 def test_every_estimator_has_a_name() -> None:
     assert {"ksg", "mixedksg", "ross", "binning", "kde", "gaussian", "gaussiancopula", "plugin"} <= set(estimators())
 

@@ -181,6 +181,19 @@ def test_every_result_says_how_wide_its_bins_are(estimator: Binning) -> None:
     assert MIResult.from_json(result.to_json()).to_dict() == result.to_dict()
 
 
+def test_ceiling_is_the_smaller_entropy_of_the_bins() -> None:
+    x = layer(500, 1)
+    result = Binning(bins=4).estimate(x, layer(500, 2))
+    assert result.ceiling == min(result.diagnostics.h_x, result.diagnostics.h_y)
+    assert Binning(bins=4).estimate(x, x).value == pytest.approx(result.diagnostics.h_x, abs=1e-12)
+
+
+@pytest.mark.parametrize("number", [np.int64(4), np.int32(4)])
+def test_numpy_settings_become_python_numbers(number: np.integer) -> None:
+    assert type(Binning(bins=number).bins) is int
+    assert type(Binning(strategy="fixed-width", width=np.float32(0.5)).width) is float
+
+
 @pytest.mark.parametrize(("activation", "ends"), [(a, r) for a, r in RANGES.items()], ids=list(RANGES))
 def test_range_of_each_activation(activation: str, ends: tuple[float | None, float | None]) -> None:
     t = np.linspace(0.25, 0.75, 50) - (0.5 if ends[0] is None else 0)

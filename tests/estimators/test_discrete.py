@@ -198,7 +198,12 @@ def test_plug_in_information_lies_between_zero_and_the_smaller_entropy(rows: lis
     result = PLAIN.estimate(x, y)
     assert -1e-12 <= result.value <= result.diagnostics.smaller_entropy + 1e-12
     assert result.ceiling is not None
-    assert result.value <= result.ceiling + 1e-12
+    assert result.ceiling == result.diagnostics.smaller_entropy
+    assert PLAIN.estimate(x, x).value == pytest.approx(PLAIN.estimate(x).value, abs=1e-12)
+    conditional = PLAIN.estimate(x, y, given=z)
+    assert conditional.ceiling is not None
+    assert conditional.value <= conditional.ceiling + 1e-12
+    assert conditional.ceiling == min(PLAIN.estimate(v, given=z).value for v in (x, y))
     chain = PLAIN.estimate(x, z).value + PLAIN.estimate(x, y, given=z).value
     assert PLAIN.estimate(x, np.column_stack([y, z])).value == pytest.approx(chain, abs=1e-12)
 

@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 
 from miest.estimators.kde import KDE
 from miest.result import Flag, MIResult
-from miest.samples import continuous, discrete
+from miest.samples import DataError, continuous, discrete
 
 Array = NDArray[np.float64]
 
@@ -192,6 +192,22 @@ def test_refusals() -> None:
         with pytest.raises(ValueError, match=r"is beyond float64 .* rescale it"):
             KDE().estimate(np.array([0.0, 1.0, 3.0]) * scale)
     assert KDE(noise_var=1.0).estimate(np.array([0.0, 1.0, 3.0]) * 1e-200).value == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("noise_var", [1.7e308, 4.6e307, 10**400])
+def test_noise_that_leaves_no_room_in_float64(noise_var: float) -> None:
+    with pytest.raises(ValueError, match=r"is beyond the 4\.49e\+307 that float64 leaves room for: rescale the data"):
+        KDE(noise_var=noise_var)
+    assert KDE(noise_var=4e307).estimate([0.0, 1.0]).value == pytest.approx(0, abs=1e-12)
+
+
+def test_a_layer_too_small_for_float64() -> None:
+    t, labels, _ = random_layer(0)
+    for y in (None, labels):
+        with pytest.raises(DataError, match=r"x varies by \S+e-3\d\d, less than the 8\.9e-308 .* rescale it"):
+            KDE(noise_var=0.1).estimate(t * 1e-320, y)
+        assert KDE(noise_var=0.1).estimate(t * 1e-305, y).value == pytest.approx(0, abs=1e-12)
+    assert KDE(noise_var=0.1).estimate(np.full(9, 1e-320)).value == pytest.approx(0, abs=1e-12)
 
 
 def test_labels_coded_as_floats_and_layers_of_integers() -> None:

@@ -183,6 +183,37 @@ def test_ties_are_flagged_and_finite_and_never_jittered() -> None:
     assert repeated.value <= repeated.ceiling
 
 
+def test_copies_in_the_joint_space_are_flagged_though_few() -> None:
+    x, y = gaussian(5_000, 0.0)
+    dead = np.random.default_rng(1).random((5_000, 1)) < 0.04
+    x, y = np.where(dead, 0, x), np.where(dead, 0, y)
+    assert Flag.TIES in KSG().estimate(x, y).flags  # 0.4 nats where 0.17 are true
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-2])
+def test_copies_with_a_little_noise_are_flagged(noise: float) -> None:
+    x, y = gaussian(300, 0.8)
+    rng = np.random.default_rng(1)
+    x, y = (np.repeat(v, 3, axis=0) + noise * rng.standard_normal((900, 1)) for v in (x, y))
+    assert Flag.DUPLICATES in KSG().estimate(x, y).flags
+    assert Flag.DUPLICATES not in KSG(checks=False).estimate(x, y).flags
+
+
+def test_uneven_margins_are_flagged() -> None:
+    x, y = gaussian(800, 0.8)
+    assert Flag.SKEWED in KSG().estimate(np.exp(5 * x), np.exp(5 * y)).flags
+    x[0] = 1e12  # one outlier is enough
+    assert Flag.SKEWED in KSG().estimate(x, y).flags
+
+
+def test_a_noiseless_layer_is_flagged() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2_000, 2))
+    layer = np.tanh(x @ rng.standard_normal((2, 3)))
+    assert Flag.DETERMINISTIC in KSG().estimate(x, layer).flags
+    assert Flag.DETERMINISTIC not in KSG().estimate(x, layer + 0.3 * rng.standard_normal((2_000, 3))).flags
+
+
 def test_constant_argument_is_zero_and_flagged() -> None:
     y = np.random.default_rng(0).standard_normal(100)
     result = KSG().estimate(np.full(100, 3.0), y)

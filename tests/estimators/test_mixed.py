@@ -221,8 +221,48 @@ def test_refusals() -> None:
 
 def test_ross_flags_ties_that_mixed_expects() -> None:
     x, y, _ = uniform_pair(3, 200, 0)
-    assert Flag.TIES in Ross().estimate(x, np.round(y, 1)).flags
-    assert Flag.TIES not in MixedKSG().estimate(x, np.round(y, 1)).flags
+    assert Flag.TIES in Ross().estimate(x, np.maximum(y, 1)).flags
+    assert Flag.TIES not in MixedKSG().estimate(x, np.maximum(y, 1)).flags
+
+
+def test_rounded_numbers_are_flagged_where_they_bias() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(3_000)
+    y = x + rng.standard_normal(3_000)
+    assert MixedKSG().estimate(np.round(x, 2), np.round(y, 2)).flags == (Flag.TIES,)
+    assert MixedKSG().estimate(np.round(x, 2), y).flags == (Flag.TIES,)
+    assert MixedKSG().estimate(np.round(x, 9), np.round(y, 9)).ok
+    assert MixedKSG().estimate(np.maximum(x, 0), y).ok
+    assert MixedKSG().estimate((x > 0) + 0.0, y).ok
+    counts, rate = zero_inflated_poisson(3_000, 0.15, 0)[::-1]
+    assert MixedKSG().estimate(rate, counts + 0.0).ok
+
+
+def test_what_is_left_varying_decides() -> None:
+    spike = np.zeros(3_000)
+    spike[0] = 1.0
+    for y in (np.arange(3_000) % 4, np.random.default_rng(0).standard_normal(3_000)):
+        assert MixedKSG().estimate(spike, y).flags[0] == Flag.CONSTANT
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 200))
+    assert abs(MixedKSG().estimate(x, y, given=np.zeros(200)).value) < 0.5
+
+
+def test_symbols_seen_too_rarely_are_flagged() -> None:
+    rng = np.random.default_rng(0)
+    coin = rng.integers(0, 2, 200)
+    assert MixedKSG().estimate(np.arange(200), coin).flags == (Flag.SINGLETON_BINS,)
+    assert MixedKSG().estimate(rng.integers(0, 12, 200), rng.integers(0, 12, 200)).flags == (Flag.SMALL_SAMPLE,)
+    assert MixedKSG().estimate(coin, rng.integers(0, 3, 200)).ok
+
+
+def test_order_of_samples_changes_no_bit_even_of_rounded_data() -> None:
+    rng = np.random.default_rng(0)
+    x = np.round(rng.standard_normal(1_000), 2)
+    y = np.round(x + rng.standard_normal(1_000), 2)
+    order = rng.permutation(1_000)
+    for estimator in (MixedKSG(level=None), KSG(level=None)):
+        assert estimator.estimate(x[order], y[order]).value == estimator.estimate(x, y).value
 
 
 def test_atoms_are_symbols_only_among_values_that_do_not_repeat() -> None:
