@@ -277,6 +277,25 @@ def validation_tables(found: Mapping[str, Any]) -> str:
     return "\n\n".join([measured, *parts])
 
 
+def speed() -> str:
+    """What ``make bench`` measured last, on the machine it names."""
+    report = json.loads((HERE.parent / "kernels" / "bench" / "results" / "cpu.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            row["workload"],
+            row["against"],
+            f"{row['ours_s']:.3g} s",
+            f"{row['theirs_s']:.3g} s",
+            f"{row['ratio']:.3g}x",
+            f"{row['memory_mb']:.0f} MB",
+        ]
+        for row in report["rows"]
+    ]
+    where = f"{report['machine']}, {report['threads']} threads, {report['date']}; float32, k = 3."
+    head = ["workload", "against", "miest", "theirs", "ratio", "memory beside the data"]
+    return where + "\n\n" + table(head, rows)
+
+
 # What is measured on
 
 
@@ -399,6 +418,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "entropies": entropies,
     "densities": densities,
     "validation": validation,
+    "speed": speed,
 }
 
 
