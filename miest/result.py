@@ -24,6 +24,7 @@ class Flag(Enum):
     """
 
     SATURATED = "the value is close to the largest one this method can report from so few samples"
+    UNDERSAMPLED = "too few samples for the distribution behind them: much depends on samples that were not drawn"
     TIES = "many samples are exactly equal, which a method for continuous data does not expect"
     HIGH_DIMENSION = "neighbours are too far away for the density to be constant among them: biased towards zero"
     SMALL_SAMPLE = "too few samples for the size of the model or of the alphabet"
@@ -35,6 +36,9 @@ class Flag(Enum):
     DUPLICATES = "rows come in groups of near-copies, so that neighbours measure the copies and not the dependence"
     DISAGREEMENT = "estimates of the same quantity from the same data exclude each other"
     AUTOCORRELATED = "rows resemble earlier rows: there are fewer independent samples than rows"
+    NOT_CONVERGED = "training did not come to rest: it diverged, or was still gaining when its steps ran out"
+    OVERFIT = "what was fitted reads rows it was fitted to better than rows it was not: too few samples for it"
+    UNBOUNDED_VARIANCE = "a mean of exponentials hangs on so few pairs that it cannot be known from these samples"
 
     def __str__(self) -> str:
         return self.name
@@ -99,6 +103,7 @@ class MIResult:
     notes : tuple of str            a sentence for each flag and each choice made for the caller
     diagnostics : Diagnostics
     seconds : float
+    fitted : Any                    what the method trained, for a warm start of another; not in the JSON
     """
 
     value: float
@@ -113,6 +118,7 @@ class MIResult:
     notes: tuple[str, ...] = ()
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     seconds: float = 0.0
+    fitted: Any = field(default=None, repr=False, compare=False)
 
     @property
     def nats(self) -> float:
@@ -193,7 +199,7 @@ class MIResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries: what `to_json` writes."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "fitted"}
         return plain | {
             "estimator": _settings(self.estimator),
             "interval": None if self.interval is None else list(self.interval),
@@ -215,7 +221,7 @@ class MIResult:
         ValueError
             if a field is missing or unknown
         """
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} - {"fitted"}
         if set(plain) != known:
             odd = ", ".join(sorted(set(plain) ^ known))
             raise ValueError(f"not a result written by this version of miest: missing or unknown fields: {odd}.")

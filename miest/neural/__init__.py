@@ -1,0 +1,1 @@
+"""Neural critics and the bounds that train and read them; needs torch."""
