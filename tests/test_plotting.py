@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from miest.estimators.kde import KDE
 from miest.estimators.ksg import KSG
-from miest.plotting import plot_layers, short
+from miest.estimators.spec import short
+from miest.plotting import plot_layers
 from miest.result import Diagnostics, Flag, MIResult
 
 

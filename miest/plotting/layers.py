@@ -1,8 +1,4 @@
-"""Pictures of results; the only module that imports matplotlib, and only when something is drawn.
-
-Figures are made without pyplot, so that no window opens, no figure is kept alive, and no setting of the caller's
-changes. A doubtful value must not look like a sound one: flagged points are hollow, and the legend names the flags.
-"""
+"""Information of each layer of one network at one moment: a line for every estimator and quantity."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,17 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from miest.estimators.estimator import require_choice
 from miest.estimators.spec import short
+from miest.plotting.figure import COLORS, MARKERS, empty_figure
 from miest.result import Flag, MIResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from miest.validation import Validation
-
-# Okabe and Ito (2008): distinct for the common forms of colour blindness; markers differ as well, for print in gray.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _APART = 0.12  # of the distance between layers, so that points of equal value stay visible
 
 Series = tuple[str, str]
@@ -65,7 +57,7 @@ def plot_layers(
     scale = 1.0 if units == "nats" else 1 / math.log(2)
     for i, (series, line) in enumerate(lines.items()):
         shift = _APART * (i - (len(lines) - 1) / 2)
-        _draw(ax, series, line, shift, scale, _COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)])
+        _draw(ax, series, line, shift, scale, COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)])
     for name, nats in (references or {}).items():
         ax.axhline(nats * scale, color="0.35", linewidth=1, linestyle=(0, (5, 3)), zorder=1)
         ax.annotate(
@@ -93,21 +85,6 @@ def plot_layers(
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.14), frameon=False, fontsize="small", borderaxespad=0)
     figure: Any = ax.get_figure(root=True)
     return figure, ax
-
-
-def empty_figure(width: float, height: float) -> "Figure":
-    """A figure of that many inches, without pyplot.
-
-    Raises
-    ------
-    ImportError
-        if matplotlib is not installed
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'miest[plot]'.") from error
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _lines(results: Mapping[str, Sequence[MIResult]]) -> dict[Series, list[MIResult | None]]:
@@ -191,102 +168,3 @@ def _noise(line: Sequence[MIResult | None]) -> str:
         return ""
     low, high = (f"{end:.3g}" for end in (min(found), max(found)))
     return f", noise_var {low}" if low == high else f", noise_var {low} to {high}"
-
-
-def plot_errors(
-    validation: "Validation", *, n: int | None = None, title: str = "", ax: "Axes | None" = None
-) -> "tuple[Figure, Axes]":
-    """Mean error of each estimator on each task, nats: a heat map with tasks as rows.
-
-    Red is too high and blue too low, on a scale that is linear up to 0.1 nats and logarithmic beyond. A triangle in the
-    corner marks what more than half of the seeds flagged. Hatched: the estimator refused the task; a cross: it failed.
-
-    Parameters
-    ----------
-    validation : Validation
-    n : int or None             number of samples; None takes the largest
-    title : str                 above the axes
-    ax : matplotlib Axes or None        draw into these; None makes a new figure
-
-    Returns
-    -------
-    (Figure, Axes)              save with ``figure.savefig("errors.png")``
-
-    Raises
-    ------
-    ValueError
-        if nothing was measured with so many samples
-    ImportError
-        if matplotlib is not installed
-    """
-    sizes = validation.sizes
-    if n is None and sizes:
-        n = max(sizes)
-    rows = {(row.task, row.estimator): row for row in validation.summary() if row.n == n}
-    if not rows:
-        raise ValueError(f"nothing was measured at n={n}: there is {', '.join(map(str, sizes)) or 'no trial at all'}.")
-    tasks = list(dict.fromkeys(task for task, _ in rows))
-    estimators = list(dict.fromkeys(name for _, name in rows))
-    if ax is None:
-        ax = empty_figure(3.4 + 0.85 * len(estimators), 1.9 + 0.22 * len(tasks)).subplots()
-    import numpy as np
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import SymLogNorm
-    from matplotlib.patches import Polygon, Rectangle
-
-    # RdBu keeps its order for the common forms of colour blindness; the sign stands in each cell as well.
-    end = 5.0
-    colors = ScalarMappable(SymLogNorm(linthresh=0.1, linscale=0.6, vmin=-end, vmax=end, base=10), "RdBu_r")
-    for i, task in enumerate(tasks):
-        for j, name in enumerate(estimators):
-            row = rows.get((task, name))
-            if row is None:
-                continue
-            if row.bias is None and not row.infinite:
-                hatch = "xxxx" if row.failed else "////"
-                box = Rectangle((j, i), 1, 1, facecolor="0.96", edgecolor="0.75", hatch=hatch, linewidth=0)
-                ax.add_patch(box)
-                continue
-            color = colors.to_rgba(np.array([end if row.bias is None else row.bias]))[0]
-            ax.add_patch(Rectangle((j, i), 1, 1, facecolor=color, edgecolor="white", linewidth=1))
-            dark = color[:3] @ (0.299, 0.587, 0.114) < 0.55
-            ax.text(
-                j + 0.5,
-                i + 0.52,
-                _signed(row.bias),
-                ha="center",
-                va="center",
-                fontsize="x-small",
-                color="white" if dark else "black",
-            )
-            if (row.flagged or 0) > 0.5:
-                corner = ((j + 0.80, i + 0.03), (j + 0.98, i + 0.03), (j + 0.98, i + 0.62))
-                ax.add_patch(Polygon(corner, facecolor="black", edgecolor="white", linewidth=0.5))
-    ax.set_xlim(0, len(estimators))
-    ax.set_ylim(len(tasks), 0)
-    ax.set_xticks([j + 0.5 for j in range(len(estimators))], labels=estimators, rotation=40, ha="left")
-    ax.xaxis.tick_top()
-    truths = {task: next(row.truth for (name, _), row in rows.items() if name == task) for task in tasks}
-    labels = [f"{task}  {truths[task]:.2f}" for task in tasks]
-    ax.set_yticks([i + 0.5 for i in range(len(tasks))], labels=labels, fontsize="small")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    figure: Any = ax.get_figure(root=True)
-    tall = min(1.0, 25 / len(tasks))  # beside the first rows, where a long picture is opened
-    place = {"pad": 0.02, "fraction": 0.05, "shrink": tall, "aspect": 25, "anchor": (0.0, 1.0)}
-    bar = figure.colorbar(colors, ax=ax, extend="both", **place)
-    bar.set_ticks([-1, -0.1, 0, 0.1, 1], labels=["-1", "-0.1", "0", "+0.1", "+1"])
-    bar.set_label("mean error (nats)")
-    bar.outline.set_visible(False)
-    seeds = len(validation.seeds)
-    ax.set_title(title, loc="left", fontsize="medium")
-    about = f"n = {n}, {seeds} seed{'s' * (seeds != 1)}; beside the task its truth, nats"
-    ax.set_xlabel(f"{about}\n◥ more than half flagged   //// refused   xxxx failed", fontsize="small")
-    return figure, ax
-
-
-def _signed(error: float | None) -> str:
-    """An error as it stands in a cell; None where all values are infinite."""
-    if error is None:
-        return "∞"
-    return f"{error:+.2f}" if abs(error) >= 0.005 else "0.00"
