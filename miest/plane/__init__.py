@@ -1,0 +1,1 @@
+"""The information plane of real training runs: record activations, estimate, keep, draw."""
