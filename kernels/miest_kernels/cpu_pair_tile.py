@@ -13,6 +13,7 @@ value is not used. So numba compiles each block once a type, and keeps it on dis
 notice a change of this file: delete ``__pycache__`` after editing it.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -162,42 +163,65 @@ def tile(typing, form, left, row, right, column, out):
     signature = types.void(form, left, types.intp, right, types.intp, out)
 
     def generate(context, builder, signature, args):
-        emit = Emit(builder, left.dtype)
-        word, shape = ir.IntType(64), form.instance_class
-        side = context.make_array(left)(context, builder, value=args[1])
-        depth = builder.extract_value(side.shape, 1)
-        q, x, o = side.data, data_of(context, builder, right, args[3]), data_of(context, builder, out, args[5])
-        width = VECTORS * emit.lanes
-        q_start = builder.mul(builder.mul(args[2], depth), word(ROWS))
-        x_start = builder.mul(builder.mul(args[4], depth), word(width))
-        sums = [[cgutils.alloca_once(builder, emit.vector) for _ in range(VECTORS)] for _ in range(ROWS)]
-        for one in (s for line in sums for s in line):
-            builder.store(emit.constant(0.0), one)
-        with cgutils.for_range(builder, depth, intp=word) as loop:
-            x_at = builder.add(x_start, builder.mul(loop.index, word(width)))
-            q_at = builder.add(q_start, builder.mul(loop.index, word(ROWS)))
-            vectors = [emit.load(x, builder.add(x_at, word(v * emit.lanes))) for v in range(VECTORS)]
-            for r in range(ROWS):
-                point = emit.splat_at(q, builder.add(q_at, word(r)))
-                for v in range(VECTORS):
-                    old = builder.load(sums[r][v])
-                    if shape is Gram:
-                        new = emit.fma(point, vectors[v], old)
-                    else:
-                        gap = builder.fsub(point, vectors[v])
-                        if shape is Difference:
-                            new = emit.fma(builder.fneg(gap), gap, old)
-                        elif shape is Square:
-                            new = builder.fadd(old, builder.fmul(gap, gap))
-                        else:
-                            new = emit.larger(emit.call(f"llvm.fabs.{emit.suffix}", gap), old)
-                    builder.store(new, sums[r][v])
-        for r in range(ROWS):
-            for v in range(VECTORS):
-                emit.store(builder.load(sums[r][v]), o, word(r * width + v * emit.lanes))
+        emit, shape = Emit(builder, left.dtype), form.instance_class
+
+        def term(points, vector, old):
+            if shape is Gram:
+                return emit.fma(points[0], vector, old)
+            gap = builder.fsub(points[0], vector)
+            if shape is Difference:
+                return emit.fma(builder.fneg(gap), gap, old)
+            if shape is Square:
+                return builder.fadd(old, builder.fmul(gap, gap))
+            return emit.larger(emit.call(f"llvm.fabs.{emit.suffix}", gap), old)
+
+        _fill_tile(context, builder, emit, [(left, args[1])], args[2], (right, args[3]), args[4], (out, args[5]), term)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def cross_tile(typing, left, weights, row, right, column, out):
+    """Fill out (6, panel) with sum_k weights[row, k] (left[row, k] - right[column, k]); see `tile`."""
+    signature = types.void(left, weights, types.intp, right, types.intp, out)
+
+    def generate(context, builder, signature, args):
+        emit = Emit(builder, left.dtype)
+
+        def term(points, vector, old):
+            return emit.fma(points[1], builder.fsub(points[0], vector), old)
+
+        lefts = [(left, args[0]), (weights, args[1])]
+        _fill_tile(context, builder, emit, lefts, args[2], (right, args[3]), args[4], (out, args[5]), term)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _fill_tile(context, builder, emit, lefts, row, right, column, out, term):
+    """Emit the loop over columns; term(points of the left sides, vector of the right side, old) gives the new sum."""
+    word = ir.IntType(64)
+    sides = [context.make_array(kind)(context, builder, value=value) for kind, value in lefts]
+    depth = builder.extract_value(sides[0].shape, 1)
+    x, o = (data_of(context, builder, *array) for array in (right, out))
+    width = VECTORS * emit.lanes
+    q_start = builder.mul(builder.mul(row, depth), word(ROWS))
+    x_start = builder.mul(builder.mul(column, depth), word(width))
+    sums = [[cgutils.alloca_once(builder, emit.vector) for _ in range(VECTORS)] for _ in range(ROWS)]
+    for one in (s for line in sums for s in line):
+        builder.store(emit.constant(0.0), one)
+    with cgutils.for_range(builder, depth, intp=word) as loop:
+        x_at = builder.add(x_start, builder.mul(loop.index, word(width)))
+        q_at = builder.add(q_start, builder.mul(loop.index, word(ROWS)))
+        vectors = [emit.load(x, builder.add(x_at, word(v * emit.lanes))) for v in range(VECTORS)]
+        for r in range(ROWS):
+            points = [emit.splat_at(side.data, builder.add(q_at, word(r))) for side in sides]
+            for v in range(VECTORS):
+                builder.store(term(points, vectors[v], builder.load(sums[r][v])), sums[r][v])
+    for r in range(ROWS):
+        for v in range(VECTORS):
+            emit.store(builder.load(sums[r][v]), o, word(r * width + v * emit.lanes))
 
 
 @intrinsic
@@ -239,6 +263,60 @@ def add_row_exponentials(typing, values, scale, maxima, rows):
     def generate(context, builder, signature, args):
         best, rows = (data_of(context, builder, signature.args[k], args[k]) for k in (2, 3))
         _exponentials(context, builder, signature, args, [(rows, ir.IntType(64)(0), None, None)], best)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def add_row_exponential_pairs(typing, values, scale, rows, row_at, row_at_4):
+    """Add e = 2^(scale * values[r, c]) to lane sums of the rows at row_at, and e^4 to those at row_at_4."""
+    i = types.intp
+    signature = types.void(values, values.dtype, rows, i, i)
+
+    def generate(context, builder, signature, args):
+        rows = data_of(context, builder, signature.args[2], args[2])
+        places = [(rows, args[3], None, None), (rows, args[4], None, None)]
+        _exponentials(context, builder, signature, args, places)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def add_tilted_exponentials(typing, values, scale, tilts, tilt, maxima, maximum_at, rows, row_at):
+    """Add 2^(scale * values[r, c] + tilt * tilts[r, c] - maximum) to lane sums of the rows, and raise the maxima.
+
+    maxima and rows are flat; those of the tile start at maximum_at (6) and row_at (6 x lanes). Where a maximum rises,
+    its sums so far shrink to match, so that they hold for the maximum found beside them.
+    """
+    i = types.intp
+    signature = types.void(values, values.dtype, tilts, values.dtype, maxima, i, rows, i)
+
+    def generate(context, builder, signature, args):
+        emit, word = Emit(builder, values.dtype), ir.IntType(64)
+        first, second, best, sums = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 2, 4, 6))
+        scale, tilt, width = emit.splat(args[1]), emit.splat(args[3]), VECTORS * emit.lanes
+        for r in range(ROWS):
+            powers = []
+            top = emit.constant(-math.inf)
+            for v in range(VECTORS):
+                at = word(r * width + v * emit.lanes)
+                powers.append(emit.fma(scale, emit.load(first, at), builder.fmul(tilt, emit.load(second, at))))
+                top = emit.larger(powers[-1], top)  # NaN, as where a place beyond the last point is multiplied, is lost
+            largest = emit.call(f"llvm.vector.reduce.fmax.{emit.suffix}", top, result=emit.scalar)
+            place = emit.at(best, builder.add(args[5], word(r)), emit.scalar)
+            old = builder.load(place)
+            sums_at = builder.add(args[7], word(r * emit.lanes))
+            with builder.if_then(builder.fcmp_ordered(">", largest, old), likely=False):
+                builder.store(largest, place)
+                shrink = emit.exp2(emit.splat(builder.fsub(old, largest)))
+                emit.store(builder.fmul(emit.load(sums, sums_at), shrink), sums, sums_at)
+            maximum = emit.splat(builder.load(place))
+            total = emit.load(sums, sums_at)
+            for power in powers:
+                total = builder.fadd(total, emit.exp2(builder.fsub(power, maximum)))
+            emit.store(total, sums, sums_at)
         return context.get_dummy_value()
 
     return signature, generate

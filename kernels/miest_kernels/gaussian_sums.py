@@ -129,11 +129,11 @@ def mixture_log_density(
     _check_variances([variance])
     queries, centers = frozen(queries), frozen(centers)
     centre, norm, reach = moments(centers)
-    far, off = _farthest(queries, centre)
+    far, off = farthest(queries, centre)
     frame = _frame(queries, variance, centre, max(norm, far), max(reach, off))
     order = np.arange(max(len(queries), len(centers)), dtype=np.intp)
     scale = _scales([variance], frame, queries.dtype)[0]
-    rights = _rights(centers, order, frame)
+    rights = right_sides(centers, order, frame)
     parts = map_rows(mixture_block, len(queries), 4 * GROUP, queries, centers, rights, order, frame, scale)
     width = queries.shape[1] / 2 * math.log(2 * math.pi * variance)
     logs: NDArray[np.float64] = np.concatenate(parts) * math.log(2) - math.log(len(centers)) - width
@@ -150,7 +150,7 @@ def _sums(points: NDArray[np.floating], variances: Sequence[float], labels: NDAr
     frame = _frame(points, min(variances), *moments(points))
     wide, narrow = _jobs(variances)
     scales = _scales([variances[w] for w in wide], frame, points.dtype)
-    rights = _rights(points, order, frame)
+    rights = right_sides(points, order, frame)
     kinds = 1 if labels[0] == labels[-1] else 2
     sums = np.zeros((kinds, len(variances), n))
     spans = pair_spans(-(-n // GROUP))
@@ -200,7 +200,7 @@ def _frame(
     return Frame(gram=error <= (1e-5 if single else 1e-10), centre=centre, unit=unit)
 
 
-def _rights(points: NDArray[np.floating], order: NDArray[np.intp], frame: Frame) -> NDArray[np.floating]:
+def right_sides(points: NDArray[np.floating], order: NDArray[np.intp], frame: Frame) -> NDArray[np.floating]:
     """The right sides of all tiles, if they are small; else nothing, and each block makes its own."""
     if points.nbytes > _BYTES_OF_COPY:
         return np.empty((0, 1, 1, 1), points.dtype)
@@ -220,7 +220,7 @@ def _scales(variances: Sequence[float], frame: Frame, dtype: np.dtype[np.floatin
     return size if frame.gram else size / 2
 
 
-def _farthest(points: NDArray[np.floating], centre: NDArray[np.float64]) -> tuple[float, float]:
+def farthest(points: NDArray[np.floating], centre: NDArray[np.float64]) -> tuple[float, float]:
     """Largest squared distance of a row from the centre, and the largest of a coordinate."""
     norm = reach = 0.0
     for start in range(0, len(points), 4096):
