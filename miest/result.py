@@ -35,6 +35,7 @@ class Flag(Enum):
     DISCRETE = "discrete data were used as numbers on a line by a method for continuous data"
     DUPLICATES = "rows come in groups of near-copies, so that neighbours measure the copies and not the dependence"
     DISAGREEMENT = "estimates of the same quantity from the same data exclude each other"
+    APPROXIMATE = "neighbours were looked for in part of the data only, and some were missed"
     AUTOCORRELATED = "rows resemble earlier rows: there are fewer independent samples than rows"
     NOT_CONVERGED = "training did not come to rest: it diverged, or was still gaining when its steps ran out"
     OVERFIT = "what was fitted reads rows it was fitted to better than rows it was not: too few samples for it"
@@ -103,6 +104,7 @@ class MIResult:
     notes : tuple of str            a sentence for each flag and each choice made for the caller
     diagnostics : Diagnostics
     seconds : float
+    unit : "nats" or "dimensions"   of value, interval and ceiling
     fitted : Any                    what the method trained, for a warm start of another; not in the JSON
     """
 
@@ -118,6 +120,7 @@ class MIResult:
     notes: tuple[str, ...] = ()
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     seconds: float = 0.0
+    unit: Literal["nats", "dimensions"] = "nats"
     fitted: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -154,7 +157,8 @@ class MIResult:
         return format(self.value, spec) if spec else str(self)
 
     def __str__(self) -> str:
-        parts = [f"{self.quantity} = {self.value:.4f} nats ({self.bits:.4f} bits)"]
+        in_bits = f" ({self.bits:.4f} bits)" if self.unit == "nats" else ""
+        parts = [f"{self.quantity} = {self.value:.4f} {self.unit}{in_bits}"]
         if self.kind != "point":
             parts.append(self.kind)
         if self.interval is not None:
@@ -186,11 +190,12 @@ class MIResult:
         return f"<table><caption>{escape(self.quantity)}</caption>{rows}</table>"
 
     def _rows(self) -> list[tuple[str, str]]:
-        rows = [("value", f"{self.value:.6f} nats = {self.bits:.6f} bits ({self.kind})")]
+        in_bits = f" = {self.bits:.6f} bits" if self.unit == "nats" else ""
+        rows = [("value", f"{self.value:.6f} {self.unit}{in_bits} ({self.kind})")]
         if self.interval is not None:
-            rows.append((f"{self.level:.0%} interval", f"{self.interval[0]:.6f} to {self.interval[1]:.6f} nats"))
+            rows.append((f"{self.level:.0%} interval", f"{self.interval[0]:.6f} to {self.interval[1]:.6f} {self.unit}"))
         if self.ceiling is not None:
-            rows.append(("ceiling", f"{self.ceiling:.6f} nats"))
+            rows.append(("ceiling", f"{self.ceiling:.6f} {self.unit}"))
         rows += [("samples", str(self.n_samples)), ("estimator", str(self.estimator))]
         rows += [(flag.name, flag.value) for flag in self.flags] or [("flags", "none")]
         rows += [("note", note) for note in self.notes]

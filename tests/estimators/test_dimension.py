@@ -1,0 +1,110 @@
+"""Correlation dimension: exact, properties, truth, refusals."""
+
+import numpy as np
+import pytest
+
+
+from miest import CorrelationDimension, Flag, MIResult
+from miest.estimators.auto import named
+
+
+def torus(d: int, n: int, seed: int = 0) -> np.ndarray:
+    angle = np.random.default_rng(seed).random((n, d)) * 2 * np.pi
+    return np.hstack([np.cos(angle), np.sin(angle)])
+
+
+def henon(n: int) -> np.ndarray:
+    x, y, orbit = 0.1, 0.1, []
+    for _ in range(n + 100):
+        x, y = 1 - 1.4 * x * x + y, 0.3 * x
+        orbit.append((x, y))
+    return np.array(orbit[100:])
+
+
+# exact
+
+
+def test_a_point_mass_has_dimension_zero() -> None:
+    result = CorrelationDimension().estimate(np.full((200, 3), 7.0))
+    assert result.value == 0
+    assert result.flags == (Flag.CONSTANT,)
+
+
+def test_an_atom_of_many_rows_has_dimension_zero() -> None:
+    x = np.random.default_rng(0).random((2000, 2))
+    x[:500] = 0.5
+    result = CorrelationDimension().estimate(x)
+    assert result.value == 0
+    assert Flag.TIES in result.flags
+    # Between the radii that are named the rest is seen.
+    assert CorrelationDimension(radii=(0.02, 0.2)).estimate(x).value > 0.5
+
+
+def test_it_is_a_number_of_dimensions() -> None:
+    result = CorrelationDimension().estimate(torus(1, 500))
+    assert result.unit == "dimensions"
+    assert "dimensions" in str(result)
+    assert "nats" not in str(result)
+    assert MIResult.from_json(result.to_json()) == result
+
+
+# properties
+
+
+def test_shift_scale_and_order_leave_it() -> None:
+    x = torus(2, 1500)
+    value = CorrelationDimension().estimate(x).value
+    order = np.random.default_rng(1).permutation(len(x))
+    assert CorrelationDimension().estimate(x[order]).value == pytest.approx(value, abs=2e-3)
+    assert CorrelationDimension().estimate(1e3 * x + 1e4).value == pytest.approx(value, abs=2e-3)
+
+
+# truth
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_cube(d: int) -> None:
+    x = np.random.default_rng(d).random((5000, d))
+    assert CorrelationDimension().estimate(x).value == pytest.approx(d, rel=0.05)
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_torus(d: int) -> None:
+    assert CorrelationDimension().estimate(torus(d, 5000)).value == pytest.approx(d, rel=0.05)
+
+
+def test_henon() -> None:
+    assert CorrelationDimension().estimate(henon(10_000)).value == pytest.approx(1.21, abs=0.02)
+
+
+def test_layers_keep_the_smallest_width() -> None:
+    rng = np.random.default_rng(0)
+    layer = rng.normal(size=(5000, 4))
+    for width in (3, 8):
+        layer = np.tanh(layer @ rng.normal(size=(layer.shape[1], width)) * 0.3)
+    assert CorrelationDimension().estimate(layer).value == pytest.approx(3, rel=0.05)
+
+
+# refusals
+
+
+def test_too_few_samples_for_the_dimension_are_flagged() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 12))
+    assert Flag.SMALL_SAMPLE in CorrelationDimension().estimate(x).flags
+    assert CorrelationDimension().estimate(x[:, :2]).flags == ()
+
+
+def test_what_cannot_be() -> None:
+    x = np.random.default_rng(0).random((100, 2))
+    with pytest.raises(ValueError, match="takes one sample"):
+        CorrelationDimension().estimate(x, x)
+    with pytest.raises(ValueError, match="no pair of rows is between"):
+        CorrelationDimension(radii=(1e-9, 2e-9)).estimate(x)
+    with pytest.raises(ValueError, match="low < high"):
+        CorrelationDimension(radii=(1.0, 0.5))
+    with pytest.raises(ValueError, match="at least 50 samples"):
+        CorrelationDimension().estimate(x[:20])
+
+
+def test_the_command_line_knows_it() -> None:
+    assert isinstance(named("correlation-dimension"), CorrelationDimension)
