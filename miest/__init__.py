@@ -14,24 +14,43 @@ if TYPE_CHECKING:
     from miest.consistency import Consistency, self_consistency
     from miest.diagnosis import Diagnosis, diagnose
     from miest.estimators.auto import (
+        Auto,
         conditional_mutual_information,
         entropy,
         mutual_information,
         total_correlation,
     )
     from miest.estimators.binning import Binning
+    from miest.estimators.channel import GaussianChannel
+    from miest.estimators.dimension import CorrelationDimension
     from miest.estimators.discrete import PlugIn
     from miest.estimators.entropy import KozachenkoLeonenko
     from miest.estimators.extrapolated import Extrapolated
     from miest.estimators.gaussian import Gaussian, GaussianCopula
     from miest.estimators.kde import KDE
     from miest.estimators.ksg import KSG, TotalCorrelation
+    from miest.estimators.linear_probe import LinearProbe
     from miest.estimators.mixed import MixedKSG, Ross
+    from miest.estimators.neural import CLUB, MINE, NWJ, SMILE, Discriminator, InfoNCE
+    from miest.estimators.noisy import Noisy
     from miest.files import load
-    from miest.plotting import plot_errors, plot_layers
+    from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise
+    from miest.plane.adapters import lightning_callback, transformers_callback
+    from miest.plane.checkpoints import from_checkpoints
+    from miest.plane.gradients import gradient_signal_to_noise
+    from miest.plane.information_plane import InformationPlane
+    from miest.plane.quantities import Quantity
+    from miest.plane.recorder import Recorder
+    from miest.plane.report import write_report
+    from miest.plane.run import load_plane
+    from miest.plane.schedule import AtSteps, EverySchedule, LogSchedule
+    from miest.plane.snapshot import Snapshot
+    from miest.plane.trajectory import Trajectory
+    from miest.plotting import plot_compare, plot_errors, plot_layers, plot_noise_sweep, plot_plane, plot_timeline
     from miest.result import Diagnostics, Doubt, Flag, MIResult
     from miest.samples import DataError, DataTypeError, continuous, discrete
     from miest.significance import PermutationTest, permutation_test
+    from miest.sweep import NoiseSweep, noise_sweep
     from miest.tasks.suite import suite
     from miest.tasks.task import Sample, Task
     from miest.validation import Validation, validate
@@ -44,11 +63,14 @@ _HOME = {
     "self_consistency": "miest.consistency",
     "Diagnosis": "miest.diagnosis",
     "diagnose": "miest.diagnosis",
+    "Auto": "miest.estimators.auto",
     "conditional_mutual_information": "miest.estimators.auto",
     "entropy": "miest.estimators.auto",
     "mutual_information": "miest.estimators.auto",
     "total_correlation": "miest.estimators.auto",
     "Binning": "miest.estimators.binning",
+    "GaussianChannel": "miest.estimators.channel",
+    "CorrelationDimension": "miest.estimators.dimension",
     "PlugIn": "miest.estimators.discrete",
     "KozachenkoLeonenko": "miest.estimators.entropy",
     "Extrapolated": "miest.estimators.extrapolated",
@@ -57,11 +79,40 @@ _HOME = {
     "KDE": "miest.estimators.kde",
     "KSG": "miest.estimators.ksg",
     "TotalCorrelation": "miest.estimators.ksg",
+    "LinearProbe": "miest.estimators.linear_probe",
     "MixedKSG": "miest.estimators.mixed",
     "Ross": "miest.estimators.mixed",
+    "CLUB": "miest.estimators.neural",
+    "Discriminator": "miest.estimators.neural",
+    "InfoNCE": "miest.estimators.neural",
+    "MINE": "miest.estimators.neural",
+    "NWJ": "miest.estimators.neural",
+    "SMILE": "miest.estimators.neural",
+    "Noisy": "miest.estimators.noisy",
     "load": "miest.files",
+    "GaussianNoise": "miest.noise",
+    "UniformNoise": "miest.noise",
+    "ZeroEntropyNoise": "miest.noise",
+    "lightning_callback": "miest.plane.adapters",
+    "transformers_callback": "miest.plane.adapters",
+    "from_checkpoints": "miest.plane.checkpoints",
+    "gradient_signal_to_noise": "miest.plane.gradients",
+    "InformationPlane": "miest.plane.information_plane",
+    "Quantity": "miest.plane.quantities",
+    "Recorder": "miest.plane.recorder",
+    "write_report": "miest.plane.report",
+    "load_plane": "miest.plane.run",
+    "AtSteps": "miest.plane.schedule",
+    "EverySchedule": "miest.plane.schedule",
+    "LogSchedule": "miest.plane.schedule",
+    "Snapshot": "miest.plane.snapshot",
+    "Trajectory": "miest.plane.trajectory",
+    "plot_compare": "miest.plotting",
     "plot_errors": "miest.plotting",
     "plot_layers": "miest.plotting",
+    "plot_noise_sweep": "miest.plotting",
+    "plot_plane": "miest.plotting",
+    "plot_timeline": "miest.plotting",
     "Diagnostics": "miest.result",
     "Doubt": "miest.result",
     "Flag": "miest.result",
@@ -70,56 +121,92 @@ _HOME = {
     "DataTypeError": "miest.samples",
     "continuous": "miest.samples",
     "discrete": "miest.samples",
+    "PermutationTest": "miest.significance",
+    "permutation_test": "miest.significance",
+    "NoiseSweep": "miest.sweep",
+    "noise_sweep": "miest.sweep",
     "suite": "miest.tasks.suite",
     "Sample": "miest.tasks.task",
     "Task": "miest.tasks.task",
     "Validation": "miest.validation",
     "validate": "miest.validation",
-    "PermutationTest": "miest.significance",
-    "permutation_test": "miest.significance",
 }
 
 __version__ = "0.1.0"
 __all__ = [
+    "CLUB",
     "KDE",
     "KSG",
+    "MINE",
+    "NWJ",
+    "SMILE",
+    "AtSteps",
+    "Auto",
     "Binning",
     "Comparison",
     "Consistency",
+    "CorrelationDimension",
     "DataError",
     "DataTypeError",
     "Diagnosis",
     "Diagnostics",
+    "Discriminator",
     "Doubt",
+    "EverySchedule",
     "Extrapolated",
     "Flag",
     "Gaussian",
+    "GaussianChannel",
     "GaussianCopula",
+    "GaussianNoise",
+    "InfoNCE",
+    "InformationPlane",
     "KozachenkoLeonenko",
+    "LinearProbe",
+    "LogSchedule",
     "MIResult",
     "MixedKSG",
+    "NoiseSweep",
+    "Noisy",
     "PermutationTest",
     "PlugIn",
+    "Quantity",
+    "Recorder",
     "Ross",
     "Sample",
+    "Snapshot",
     "Task",
     "TotalCorrelation",
+    "Trajectory",
+    "UniformNoise",
     "Validation",
+    "ZeroEntropyNoise",
     "compare",
     "conditional_mutual_information",
     "continuous",
     "diagnose",
     "discrete",
     "entropy",
+    "from_checkpoints",
+    "gradient_signal_to_noise",
+    "lightning_callback",
     "load",
+    "load_plane",
     "mutual_information",
+    "noise_sweep",
     "permutation_test",
+    "plot_compare",
     "plot_errors",
     "plot_layers",
+    "plot_noise_sweep",
+    "plot_plane",
+    "plot_timeline",
     "self_consistency",
     "suite",
     "total_correlation",
+    "transformers_callback",
     "validate",
+    "write_report",
 ]
 
 

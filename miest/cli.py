@@ -17,6 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 import click
 
 import miest
+from miest.data_commands import data
+from miest.plane.commands import plane
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +45,10 @@ def main() -> None:
       miest validate --suite quick --estimator ksg --estimator mypackage.mine:Estimator
       miest info
     """  # noqa: D301 - click reads the backspace as "keep these lines as they are"
+
+
+main.add_command(data)
+main.add_command(plane)
 
 
 @main.command()
@@ -114,7 +120,7 @@ def estimate(
                 progress.update(task, description=f"{variable.label}, {method.label}")
                 try:
                     data = read("x", variable) if data is None else data
-                    result = method.estimate(data, y_data, given=z_data, seed=seed)
+                    result = method.estimator.estimate(data, y_data, given=z_data, seed=seed)
                     rows.append(_Row(variable.label, method.label, result))
                 except (ValueError, OSError, ImportError) as error:
                     rows.append(_Row(variable.label, method.label, _line(error)))
@@ -306,12 +312,7 @@ class _Variable:
 @dataclass(frozen=True, kw_only=True)
 class _Method:
     label: str
-    estimator: "Estimator | None"
-
-    def estimate(self, x: Any, y: Any, *, given: Any, seed: int | None) -> "MIResult":
-        if self.estimator is None:
-            return miest.mutual_information(x, y, given=given, seed=seed)
-        return self.estimator.estimate(x, y, given=given, seed=seed)
+    estimator: "Estimator"
 
 
 @dataclass(frozen=True)
@@ -381,7 +382,7 @@ def _method(spec: str) -> _Method:
         made = parsed(spec)
     except ValueError as error:
         raise _bad(str(error)) from error
-    return _Method(label="auto" if made is None else short(made), estimator=made)
+    return _Method(label=short(made), estimator=made)
 
 
 def _bad(message: str) -> click.BadParameter:
@@ -435,7 +436,7 @@ def _cells(row: _Row, units: Units) -> list[str]:
         return [row.x, row.method, "", "failed", "", "", "", "why: below", "", ""]
     return [
         row.x,
-        f"auto: {short(result.estimator)}" if row.method == "auto" else row.method,
+        row.method if (used := short(result.estimator)) == row.method else f"{row.method}: {used}",
         result.quantity,
         f"{result.value * scale:.4f}",
         "" if result.interval is None else " to ".join(f"{end * scale:.4f}" for end in result.interval),

@@ -11,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
 
-from miest.estimators.auto import mutual_information
 from miest.estimators.estimator import Estimator
 from miest.estimators.spec import imported, is_dotted, parsed, short
 from miest.result import MIResult
@@ -208,8 +207,6 @@ def _method(estimator: Any, name: str | None) -> Method:
     text = estimator if isinstance(estimator, str) else None
     if text is not None:
         estimator = imported(text) if is_dotted(text) else parsed(text)
-        if estimator is None:
-            return Method(name or "auto", "auto", _own_code(), mutual_information, frozenset({"given", "seed"}))
     if isinstance(estimator, type):
         estimator = estimator()
     call = getattr(estimator, "estimate", estimator)

@@ -30,8 +30,10 @@ from miest.trials import Cell, Group, Log, Method, Trial, blank, key, methods, r
 
 What = Literal["trials", "summary", "overall", "flags"]
 
-ESTIMATORS = ("auto", "ksg", "mixed-ksg", "ross", "gaussian", "gaussian-copula", "binning", "plug-in")
+ESTIMATORS = ("auto:neural=False", "ksg", "mixed-ksg", "ross", "gaussian", "gaussian-copula", "binning", "plug-in")
 """What is measured unless told otherwise: the estimators of I(X;Y). `KDE` bounds I(T+eps;Y), another quantity."""
+TRAINED = ("auto", "mine", "discriminator")
+"""What is measured on the full suite besides: estimators that train critics, for up to a minute each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +202,7 @@ def validate(
     estimators : sequence, or mapping of name to estimator      each is an estimator object; a name or a spec
         ("ksg", "ksg:k=5", "auto"); a dotted path to one of your own ("package.module:Object", a class or an object);
         or a function of (x, y). Your own returns an `MIResult` or a number of nats, and may take ``given=`` and
-        ``seed=``. None takes `ESTIMATORS`
+        ``seed=``. None takes `ESTIMATORS`, and for "full" also `TRAINED`
     tasks : "quick", "full", "traps", or Tasks
     sizes : ints                numbers of samples
     seeds : ints                each gives one sample of every task and size, the same whatever else is measured
@@ -227,7 +229,9 @@ def validate(
     Reused are trials of the same task, truth, estimator, settings, n, seed and code, where code is that of miest's
     estimators, kernels and tasks, and the file that defines an estimator of your own.
     """
-    measured = methods(ESTIMATORS if estimators is None else estimators)
+    if estimators is None:
+        estimators = (*TRAINED, *ESTIMATORS) if tasks == "full" else ESTIMATORS
+    measured = methods(estimators)
     chosen = suite(tasks) if isinstance(tasks, str) else tuple(tasks)
     if len({task.name for task in chosen}) < len(chosen):
         raise ValueError("two tasks have the same name: results could not be told apart. Rename one with replace().")

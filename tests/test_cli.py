@@ -156,7 +156,7 @@ def test_y_left_out_is_the_identity_of_the_row(acts: str, arrays: dict[str, Any]
 def test_auto_says_what_it_picked(table: str) -> None:
     assert "auto picked KSG" in run(table, "--x", "a", "--y", "out").stdout
     _, row = rows_of(run(table, "--x", "a", "--y", "sex", "--units", "bits").stdout)
-    assert row[1] == "auto: MixedKSG"
+    assert row[1] == "Auto: MixedKSG"
 
 
 # --- properties
@@ -310,7 +310,7 @@ def test_a_write_that_fails_after_the_work_loses_no_table(acts: str, monkeypatch
 
 def test_json_on_the_command_line_has_no_infinity(acts: str, monkeypatch: pytest.MonkeyPatch) -> None:
     infinite = MIResult(value=math.inf, n_samples=N, estimator=miest.KSG())
-    monkeypatch.setattr(miest, "mutual_information", lambda *_, **__: infinite)
+    monkeypatch.setattr(miest.Auto, "estimate", lambda *_, **__: infinite)
     (row,) = written(acts, "--x", "layer1", "--y", "labels")
     assert row["result"]["value"] == "inf"
     assert MIResult.from_dict(row["result"]) == infinite
@@ -329,7 +329,7 @@ def test_a_short_y_fails_by_its_numbers(tmp_path: Path, acts: str) -> None:
         (["{acts}", "--units", "dits"], "'dits' is not one of"),
         (
             ["{acts}", "--estimator", "kgs"],
-            "'kgs' is not one of auto, binning, extrapolated, gaussian, gaussian-copula, kde,",
+            "'kgs' is not one of auto, binning, ",
         ),
         (["{acts}", "--estimator", "ksg:neighbors=3"], "no setting 'neighbors': it has k, variant"),
         (["{acts}", "--estimator", "ksg:k=0"], "ksg:k=0: k=0 must be an integer of at least 1"),
@@ -337,7 +337,7 @@ def test_a_short_y_fails_by_its_numbers(tmp_path: Path, acts: str) -> None:
         (["{acts}", "--estimator", "ksg:5"], "not of the form key=value"),
         (["{acts}", "--estimator", "ksg:**{{}}"], "no setting '\\*\\*'"),
         (["{acts}", "--estimator", "ksg k=5"], "not of the form name or name:key=value"),
-        (["{acts}", "--estimator", "auto:k=5"], "auto has no settings"),
+        (["{acts}", "--estimator", "auto:k=5"], "Auto has no setting 'k': it has neural"),
         (["{acts}", "--discrete", "x", "--continuous", "x"], "x cannot be both"),
     ],
 )

@@ -1,20 +1,57 @@
 """The functions for those who do not want to choose: they pick an estimator, and the result says which and why."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 from miest.estimators.discrete import PlugIn
 from miest.estimators.entropy import KozachenkoLeonenko
-from miest.estimators.estimator import Estimator
+from miest.estimators.estimator import WHEN_CHANGED, Estimator
 from miest.estimators.gaussian import GaussianCopula
 from miest.estimators.kde import KDE
 from miest.estimators.ksg import COPIED_ABOVE, KSG, TotalCorrelation
 from miest.estimators.mixed import MixedKSG
+from miest.estimators.neural import Discriminator
 from miest.result import MIResult
 from miest.samples import Variable, variables
 
-_NEIGHBOURS_UP_TO = 8
+_NEIGHBOURS_UP_TO = 5
+"""Joint dimensions up to which neighbours are preferred to a critic."""
+_NEIGHBOURS_WITHOUT_CRITIC = 8
 """Joint dimensions up to which neighbours are preferred to a Gaussian copula."""
+_FEWEST_FOR_CRITIC = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(Estimator):
+    """Mutual information by the estimator that suits the samples; the result names it, and its first note says why.
+
+    Parameters
+    ----------
+    neural : bool       whether critics may be trained, which takes up to a minute; they also need torch
+
+    Notes
+    -----
+    Picks, in this order: `KDE` if y is left out; `PlugIn` if all arguments are discrete; `MixedKSG` if some are, or if
+    floats repeat; `KSG` up to 5 joint dimensions; beyond, the anchored `Discriminator` from 500 samples on; where that
+    cannot be, `KSG` up to 8 joint dimensions and `GaussianCopula` beyond, if n allows it.
+    Error: see the table of `make validate` in the README.
+    """
+
+    neural: bool = field(default=True, metadata=WHEN_CHANGED)
+
+    def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
+        """See `Estimator.estimate`; the `estimator` of the result is the one that was picked.
+
+        Raises
+        ------
+        ValueError
+            for data that cannot be used; if y is left out and given is not
+        """
+        checked = {v.name: v for v in variables(x=x, y=y, given=given)}
+        picked, why = choose(**checked, neural=self.neural)
+        result = picked.estimate(x, y, given=given, seed=seed)
+        return replace(result, notes=(f"auto picked {picked.name}: {why}.", *result.notes))
 
 
 def mutual_information(
@@ -41,14 +78,9 @@ def mutual_information(
 
     Notes
     -----
-    "auto" picks, in this order: `KDE` if y is left out; `PlugIn` if all arguments are discrete; `MixedKSG` if some are,
-    or if floats repeat; `KSG` up to 8 joint dimensions; `GaussianCopula` beyond, if n allows it.
+    What "auto" picks, and in which order, is on `Auto`.
     """
-    if estimator != "auto":
-        return named(estimator).estimate(x, y, given=given, seed=seed)
-    picked, why = choose(**{v.name: v for v in variables(x=x, y=y, given=given)})
-    result = picked.estimate(x, y, given=given, seed=seed)
-    return replace(result, notes=(f"auto picked {picked.name}: {why}.", *result.notes))
+    return named(estimator).estimate(x, y, given=given, seed=seed)
 
 
 def conditional_mutual_information(
@@ -104,8 +136,16 @@ def total_correlation(x: Any, *, k: int = 3) -> MIResult:
     return TotalCorrelation(k=k).estimate(x)
 
 
-def choose(x: Variable, y: Variable | None = None, given: Variable | None = None) -> tuple[Estimator, str]:
-    """The estimator that "auto" takes for these samples, and the reason in words."""
+def choose(
+    x: Variable, y: Variable | None = None, given: Variable | None = None, *, neural: bool = False
+) -> tuple[Estimator, str]:
+    """The estimator that "auto" takes for these samples, and the reason in words.
+
+    Parameters
+    ----------
+    x, y, given : Variable
+    neural : bool           whether critics may be trained; not where an estimate is repeated many times
+    """
     arguments = [variable for variable in (x, y, given) if variable is not None]
     if y is None and given is not None:
         raise ValueError(
@@ -125,8 +165,11 @@ def choose(x: Variable, y: Variable | None = None, given: Variable | None = None
     if tied:
         return MixedKSG(), f"{tied[0].tie_fraction:.0%} of the samples of {tied[0].name} repeat another exactly"
     d = sum(int(variable.varying.sum()) for variable in arguments)
-    if d <= _NEIGHBOURS_UP_TO:
+    critic = neural and given is None and x.n >= _FEWEST_FOR_CRITIC and find_spec("torch") is not None
+    if d <= (_NEIGHBOURS_UP_TO if critic else _NEIGHBOURS_WITHOUT_CRITIC):
         return KSG(), f"all arguments are continuous, in {d} joint dimensions"
+    if critic:
+        return Discriminator(), f"{d} joint dimensions are many for neighbours at n={x.n}, and a critic can be trained"
     if x.n > 5 * d:
         return GaussianCopula(), f"{d} joint dimensions are too many for neighbours at n={x.n}"
     return KSG(), f"n={x.n} is too small for a covariance of {d} joint dimensions"
@@ -134,6 +177,8 @@ def choose(x: Variable, y: Variable | None = None, given: Variable | None = None
 
 def named(estimator: str | Estimator) -> Estimator:
     """An estimator from its name in any case, with or without hyphens, with default settings; others as they are.
+
+    "auto" is one of them.
 
     Raises
     ------
@@ -151,9 +196,7 @@ def named(estimator: str | Estimator) -> Estimator:
     known = estimators()
     plain = estimator.lower().replace("-", "").replace("_", "")
     if plain not in known:
-        raise ValueError(
-            f"estimator={estimator!r} is not one of auto, {', '.join(c.__name__ for c in known.values())}."
-        )
+        raise ValueError(f"estimator={estimator!r} is not one of {', '.join(c.__name__ for c in known.values())}.")
     return known[plain]()
 
 
@@ -161,6 +204,7 @@ def estimators() -> dict[str, type[Estimator]]:
     """Every estimator that miest exports, by its lower-case name."""
     import miest
 
-    exported = [getattr(miest, name) for name in miest.__all__]
+    # Only modules of estimators: others need torch, or take long to load.
+    exported = [getattr(miest, name) for name, home in miest._HOME.items() if home.startswith("miest.estimators.")]
     classes = [item for item in exported if isinstance(item, type) and issubclass(item, Estimator)]
     return {item.__name__.lower(): item for item in classes}

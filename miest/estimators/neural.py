@@ -8,7 +8,7 @@ over folds, and its interval holds the spread of rows and of trainings. Needs to
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from miest.estimators.estimator import (
     require_integer,
 )
 from miest.result import Diagnostics, Flag, MIResult
+from miest.samples import variables
+from miest.traits import deterministic_doubt, duplicates_doubt
 
 if TYPE_CHECKING:
     from miest.neural.bounds import Bound, Scores
@@ -56,6 +58,7 @@ class Neural(Estimator):
     bf16 : bool                 train in bfloat16 where torch can; judged in float32
     device : str or None        None: where the tensors are; "cuda" moves them
     level : float               of the interval
+    checks : bool               look at the rows themselves for near-copies and for functions of each other
     progress : callable         (fold, step, steps, held-out value), called at each look
     """
 
@@ -71,10 +74,11 @@ class Neural(Estimator):
     weight_decay: float = field(default=1e-3, metadata=WHEN_CHANGED)
     average: float = field(default=0.98, metadata=WHEN_CHANGED)
     check_every: int = field(default=50, metadata=WHEN_CHANGED)
-    patience: int = field(default=5, metadata=WHEN_CHANGED)
+    patience: int = field(default=4, metadata=WHEN_CHANGED)
     bf16: bool = field(default=False, metadata=WHEN_CHANGED)
     device: str | None = field(default=None, metadata=WHEN_CHANGED)
     level: float = field(default=0.95, metadata=WHEN_CHANGED)
+    checks: bool = field(default=True, metadata=WHEN_CHANGED)
     progress: Callable[[int, int, int, float], None] | None = field(
         default=None, compare=False, repr=False, metadata=WHEN_CHANGED
     )
@@ -151,7 +155,16 @@ class Neural(Estimator):
                 )
             earlier = tuple(init_from.fitted)
         folds = [_Fold.of(self, split, fold, seed, earlier[fold]) for fold, split in enumerate(parts)]
-        return _result(self, folds, n, seed, started)
+        result = _result(self, folds, n, seed)
+        if self.checks and y is not None and math.isfinite(result.value):
+            arguments = variables(x=x, y=y)
+            doubts = [*duplicates_doubt(arguments), *deterministic_doubt(arguments, result.value)]
+            result = replace(
+                result,
+                flags=tuple(dict.fromkeys((*result.flags, *(flag for flag, _ in doubts)))),
+                notes=(*result.notes, *(note for _, note in doubts)),
+            )
+        return replace(result, seconds=perf_counter() - started)
 
 
 def require_torch(name: str) -> None:
@@ -216,7 +229,7 @@ class _Fold:
         )
 
 
-def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int, started: float) -> MIResult:
+def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int) -> MIResult:
     bound = estimator.bound()
     histories = [fold.fitted.history for fold in folds]
     values = np.array([fold.value for fold in folds])
@@ -259,7 +272,6 @@ def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int, started: f
             stop_curve=[history.stop for history in histories],
             seed=seed,
         ),
-        seconds=perf_counter() - started,
         fitted=tuple(fold.fitted for fold in folds),
     )
 
@@ -307,6 +319,13 @@ def _doubts(
             f"{value:.3f} nats is above {_SATURATED_ABOVE:.0%} of the ceiling {ceiling:.3f}, ln of the pool: use MINE "
             "or Discriminator, or report on more rows.",
         )
+    largest = math.log(sum(fold.rows for fold in folds))
+    if ceiling is None and not bound.partition and value > _SATURATED_ABOVE * largest:
+        yield (
+            Flag.SATURATED,
+            f"{value:.3f} nats is above {_SATURATED_ABOVE:.0%} of {largest:.3f}, ln of the rows: no sample of "
+            "this size can tell such an amount from a larger one. Pass more rows.",
+        )
     if bound.partition and (effective < _FEWEST_EFFECTIVE or value > _SATURATED_ABOVE * math.log(pairs)):
         yield (
             Flag.UNBOUNDED_VARIANCE,
@@ -331,6 +350,19 @@ class MINE(Neural):
     Parameters
     ----------
     ema_decay : float       share of the old partition function kept at each step; 0 leaves the gradient biased
+    others                  see `Neural`
+
+    Notes
+    -----
+    The value is of rows that neither the critic nor the time to stop was chosen by, over all marginal pairs at once; a
+    mean of values of batches would be larger and no bound.
+    Wrong when: the critic has not learned what is there: then the value is too small, with OVERFIT where the rows were
+        too few for it, NOT_CONVERGED where the steps were. Beyond about ln of the effective pairs, some 5 nats at
+        n = 10,000, the mean of exp T hangs on pairs that are not in the sample: UNBOUNDED_VARIANCE. Rows that come in
+        near-copies are in training and report both: DUPLICATES.
+    Interval: rows and trainings; of the bound, not of what the critic misses.
+    Cost: some 20 to 60 s on two cores at n = 10,000, whatever n; memory for `batch` squared or rows times 4,000 scores.
+    Source: Belghazi et al. (2018), arXiv:1801.04062; the anchor and the folds are miest's own.
     """
 
     ema_decay: float = 0.99
@@ -349,7 +381,18 @@ class MINE(Neural):
 
 @dataclass(frozen=True, kw_only=True)
 class NWJ(Neural):
-    """Lower bound on I(X;Y) by Nguyen, Wainwright and Jordan."""
+    """Lower bound on I(X;Y) by Nguyen, Wainwright and Jordan.
+
+    Parameters
+    ----------
+    see `Neural`
+
+    Notes
+    -----
+    Unbiased from any number of pairs, so that it is a bound in expectation where `MINE` is not quite; spreads more.
+    Wrong when: as `MINE`, from about 3 nats on.
+    Source: Nguyen, Wainwright, Jordan (2010), doi:10.1109/TIT.2010.2068870.
+    """
 
     def bound(self) -> "Bound":
         """See `Neural.bound`."""
@@ -360,7 +403,18 @@ class NWJ(Neural):
 
 @dataclass(frozen=True, kw_only=True)
 class InfoNCE(Neural):
-    """Lower bound on I(X;Y) by telling the partner of x from a pool of other rows."""
+    """Lower bound on I(X;Y) by telling the partner of x from a pool of other rows.
+
+    Parameters
+    ----------
+    see `Neural`
+
+    Notes
+    -----
+    Spreads least of the bounds, and cannot exceed its ceiling, ln of the rows of a fold: SATURATED from 70% of it on.
+    Wrong when: the information is near the ceiling, or the critic has not learned it; see `MINE`.
+    Source: van den Oord et al. (2018), arXiv:1807.03748.
+    """
 
     def bound(self) -> "Bound":
         """See `Neural.bound`."""
@@ -371,7 +425,19 @@ class InfoNCE(Neural):
 
 @dataclass(frozen=True, kw_only=True)
 class SMILE(Neural):
-    """I(X;Y) by a discriminator, read by Donsker-Varadhan with clipped scores; not a bound."""
+    """I(X;Y) by a discriminator, read by Donsker-Varadhan with clipped scores; not a bound.
+
+    Parameters
+    ----------
+    tau : float             scores of marginal pairs are clipped to [-tau, tau]
+    others                  see `Neural`
+
+    Notes
+    -----
+    Wrong when: much of the mean of exp T lies above tau: the value is then too large, without a limit. Prefer
+        `Discriminator`, whose errors are smaller on nearly all tasks.
+    Source: Song, Ermon (2020), arXiv:1910.06222.
+    """
 
     tau: float = 5.0
 
@@ -389,7 +455,22 @@ class SMILE(Neural):
 
 @dataclass(frozen=True, kw_only=True)
 class Discriminator(Neural):
-    """I(X;Y) as the mean logit of a classifier of joint against marginal pairs; not a bound."""
+    """I(X;Y) as the mean logit of a classifier of joint against marginal pairs; not a bound.
+
+    Parameters
+    ----------
+    see `Neural`
+
+    Notes
+    -----
+    The mean of an estimate of ln p/q over joint pairs: nothing has to be normalised, so that it has neither the
+    variance of `MINE` nor its limit, and comes closest to the truth of all the critics here; but it may lie on either side.
+    Wrong when: as `MINE`; an overfitted critic may also read too much. Beyond 70% of ln n nothing that rests on n rows
+        can be checked: SATURATED.
+    Interval: rows and trainings, not what the critic misses.
+    Cost: as `MINE`.
+    Source: Achille, Soatto (2018), sec. 7.3; Hjelm et al. (2019), arXiv:1808.06670.
+    """
 
     def bound(self) -> "Bound":
         """See `Neural.bound`."""
@@ -400,7 +481,19 @@ class Discriminator(Neural):
 
 @dataclass(frozen=True, kw_only=True)
 class CLUB(Neural):
-    """Upper bound on I(X;Y) by a fitted Gaussian density of Y given X."""
+    """Upper bound on I(X;Y) by a fitted Gaussian density of Y given X.
+
+    Parameters
+    ----------
+    critic : str or callable    "conditional-gaussian": a network reads mean and variance of each column of y off x
+    others                      see `Neural`
+
+    Notes
+    -----
+    Wrong when: Y given X is far from independent Gaussian columns: the value may then be below the truth, and nothing
+        shows it. `OVERFIT` where held-out rows are read worse than those trained on.
+    Source: Cheng et al. (2020), arXiv:2006.12013.
+    """
 
     critic: "str | CriticFactory" = "conditional-gaussian"
     scale: str = field(default="standard", metadata=WHEN_CHANGED)

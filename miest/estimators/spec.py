@@ -16,7 +16,7 @@ _OWN = re.compile(r"\s*([\w-]+)\s*(?::(.*)|\((.*)\))?\s*", re.DOTALL)
 _ELSEWHERE = re.compile(r"\s*([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
-def parsed(text: str) -> Estimator | None:
+def parsed(text: str) -> Estimator:
     """One of miest's own estimators from ``name``, ``name:key=value,...`` or ``Name(key=value, ...)``.
 
     Parameters
@@ -25,7 +25,7 @@ def parsed(text: str) -> Estimator | None:
 
     Returns
     -------
-    Estimator or None   None for "auto", which chooses by the data
+    Estimator           `Auto` for "auto", which chooses by the data
 
     Raises
     ------
@@ -39,12 +39,8 @@ def parsed(text: str) -> Estimator | None:
         raise ValueError(f"{text!r} is not of the form name or name:key=value,key=value.")
     settings = _settings(text, parts[2] or parts[3] or "")
     name, known = _plain(parts[1]), estimators()
-    if name == "auto":
-        if settings:
-            raise ValueError("auto has no settings: name an estimator.")
-        return None
     if name not in known:
-        all_names = ", ".join(["auto", *sorted(_kebab(made.__name__) for made in known.values())])
+        all_names = ", ".join(sorted(_kebab(made.__name__) for made in known.values()))
         raise ValueError(f"{parts[1]!r} is not one of {all_names}.")
     own = [field.name for field in fields(known[name])]  # type: ignore[arg-type]
     unknown = [key for key in settings if key not in own]
@@ -63,7 +59,7 @@ def is_dotted(text: str) -> bool:
     from miest.estimators.auto import estimators
 
     parts = _ELSEWHERE.fullmatch(text)
-    return parts is not None and _plain(parts[1]) not in {"auto", *estimators()}
+    return parts is not None and _plain(parts[1]) not in estimators()
 
 
 def imported(text: str) -> Any:
@@ -118,15 +114,42 @@ def _settings(spec: str, text: str) -> dict[str, Any]:
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.args):
             raise ValueError
         return {keyword.arg or "**": _literal(source, keyword.value) for keyword in call.keywords}
+    except _Unknown as error:
+        raise ValueError(f"{spec}: {error}") from error
     except (ValueError, SyntaxError):
         raise ValueError(f"the settings of {spec!r} are not of the form key=value,key=value.") from None
 
 
 def _literal(source: str, node: ast.expr) -> Any:
+    """A literal, one of miest's own noises or estimators with its settings, or else the text that it is."""
     try:
         return ast.literal_eval(node)
     except ValueError:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return _made(source, node.func.id, node)
         return ast.get_source_segment(source, node)
+
+
+def _made(source: str, name: str, call: ast.Call) -> Any:
+    from miest import noise
+    from miest.estimators.auto import estimators
+
+    noises = {made.__name__.lower(): made for made in (noise.GaussianNoise, noise.UniformNoise, noise.ZeroEntropyNoise)}
+    known: dict[str, Any] = {**estimators(), **noises}
+    if _plain(name) not in known:
+        raise _Unknown(f"{name!r} is not one of {', '.join(made.__name__ for made in known.values())}.")
+    made, values = known[_plain(name)], {k.arg or "**": _literal(source, k.value) for k in call.keywords}
+    try:
+        return made(*map(ast.literal_eval, call.args), **values)
+    except TypeError as error:
+        own = ", ".join(field.name for field in fields(made)) or "none"
+        raise _Unknown(f"{ast.get_source_segment(source, call)}: {made.__name__} has the settings: {own}.") from error
+    except ValueError as error:
+        raise _Unknown(" ".join(str(error).split())) from error
+
+
+class _Unknown(Exception):
+    """A setting is itself an object that cannot be made."""
 
 
 def _plain(name: str) -> str:

@@ -25,7 +25,7 @@ class Scores:
     ----------
     joint : (n,) tensor         T(x_i, y_i)
     marginal : (n, m) tensor    T(x_i, y_j) for m rows j != i
-    others : (n, m) tensor      those rows j, every one equally often; None where they are all rows but i, in order
+    others : (n, m) tensor      those rows j, every one about equally often; None: all rows but i, in order
     """
 
     joint: Tensor
@@ -87,7 +87,7 @@ def log_mean_exp(scores: Tensor) -> Tensor:
 
 def effective_pairs(marginal: Tensor) -> float:
     """Kish's effective number of the marginal pairs in a mean of exp T: how many carry it."""
-    log_weight = marginal.flatten().double()
+    log_weight = marginal.flatten()
     return float(torch.exp(2 * torch.logsumexp(log_weight, 0) - torch.logsumexp(2 * log_weight, 0)))
 
 
@@ -134,7 +134,7 @@ class MINE(DonskerVaradhan):
         """See `Bound.loss`; the state is ln of the moving average."""
         now = log_mean_exp(scores.marginal)
         fixed = now.detach()
-        if state is None:
+        if state is None or self.ema_decay == 0:
             state = fixed
         else:
             state = torch.logaddexp(state + math.log(self.ema_decay), fixed + math.log1p(-self.ema_decay))
@@ -182,13 +182,19 @@ class InfoNCE(Bound):
 
     def value(self, scores: Scores) -> Tensor:
         """See `Bound.value`."""
-        return self.influence(scores).mean()
+        pool = scores.marginal.shape[1] + 1
+        return (scores.joint - self._everyone(scores)).mean() + math.log(pool)
 
     def influence(self, scores: Scores) -> Tensor:
-        """See `Bound.influence`: the value is a mean over rows."""
-        pool = scores.marginal.shape[1] + 1
-        everyone = torch.logaddexp(torch.logsumexp(scores.marginal, 1), scores.joint)
-        return scores.joint - everyone + math.log(pool)
+        """See `Bound.influence`: a row counts as an x, and as a y in the pools of other rows."""
+        everyone = self._everyone(scores)
+        own = torch.exp(scores.joint - everyone)
+        others = torch.exp(scores.marginal - everyone[:, None]) * scores.marginal.shape[1]
+        # `sides` has what a row gives to others beside what it takes for its own, which is 1 - own.
+        return scores.joint - everyone - 2 * own - scores.sides(others)
+
+    def _everyone(self, scores: Scores) -> Tensor:
+        return torch.logaddexp(torch.logsumexp(scores.marginal, 1), scores.joint)
 
     def ceiling(self, pool: int) -> float | None:
         """Return ln of the pool."""

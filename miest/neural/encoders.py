@@ -9,22 +9,22 @@ from miest.neural.critics import Activation, perceptron
 
 
 class Convolutional(nn.Module):
-    """Images (b, c, h, w) to (b, width): strided convolutions, then the mean over what is left of the image.
+    """Images (b, c, h, w) to (b, width): strided convolutions, then a linear layer of what is left of the image.
 
     Parameters
     ----------
     shape : (c, h, w)
     width : int
-    channels : int          of the first convolution; each later one has twice as many
+    channels : int          of the first convolution; each later one has twice as many, up to eight times
     """
 
     def __init__(self, shape: Sequence[int], width: int, channels: int = 32, activation: Activation = nn.ReLU) -> None:
         super().__init__()
-        inner, size = shape[0], min(shape[1:])
+        inner, size, most = shape[0], min(shape[1:]), 8 * channels
         layers: list[nn.Module] = []
         while size >= 4 or not layers:
             layers += [nn.Conv2d(inner, channels, 3, stride=2, padding=1), activation()]
-            inner, channels, size = channels, 2 * channels, (size + 1) // 2
+            inner, channels, size = channels, min(2 * channels, most), (size + 1) // 2
         self.features = nn.Sequential(*layers)
         with torch.no_grad():
             flat = self.features(torch.zeros(1, *shape)).numel()

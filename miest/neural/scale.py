@@ -7,6 +7,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
 _KNOTS = 1024
+_VALUES_AT_ONCE = 2**22  # of which several copies are made on the way
 
 
 class NormalScores(nn.Module):
@@ -24,10 +25,12 @@ class NormalScores(nn.Module):
         super().__init__()
         n, d = len(rows), int(np.prod(rows.shape[1:]))
         rows = rows.reshape(n, d)
-        # Knots are equally far apart in the score, so that the outermost rows of each tail are all there.
-        reach = float(-ndtri(0.5 / n))
-        places = np.linspace(-reach, reach, min(n, _KNOTS))
-        picked = np.unique(np.clip(np.rint(ndtr(places) * n - 0.5), 0, n - 1).astype(np.intp))
+        picked = np.arange(n)
+        if n > _KNOTS:
+            # Knots are equally far apart in the score, so that the outermost rows of each tail are all there.
+            reach = float(-ndtri(0.5 / n))
+            places = np.linspace(-reach, reach, _KNOTS)
+            picked = np.unique(np.clip(np.rint(ndtr(places) * n - 0.5), 0, n - 1).astype(np.intp))
         values = np.sort(rows, axis=0)[picked].T  # (d, knots)
         scores = ndtri((picked + 0.5) / n)
         knots = np.full((d, len(picked) + 1), np.inf)
@@ -43,7 +46,10 @@ class NormalScores(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, ...) to (b, ...) float32 scores."""
-        columns = x.flatten(1).T.contiguous()
+        at_once = max(1, _VALUES_AT_ONCE // max(1, self.knots.shape[0]))
+        if len(x) > at_once:
+            return torch.cat([self(rows) for rows in x.split(at_once)])
+        columns = x.to(self.knots.dtype).flatten(1).T.contiguous()
         high = torch.searchsorted(self.knots, columns, right=True).clamp(1, self.knots.shape[1] - 1)
         low_x, high_x = self.knots.gather(1, high - 1), self.knots.gather(1, high)
         part = ((columns - low_x) / (high_x - low_x)).clamp(0, 1).nan_to_num(0.0).float()
