@@ -196,7 +196,8 @@ def named(estimator: str | Estimator) -> Estimator:
     known = estimators()
     plain = estimator.lower().replace("-", "").replace("_", "")
     if plain not in known:
-        raise ValueError(f"estimator={estimator!r} is not one of {', '.join(c.__name__ for c in known.values())}.")
+        names = ", ".join(made.__name__ for name, made in known.items() if name != "auto")
+        raise ValueError(f"estimator={estimator!r} is not one of auto, {names}.")
     return known[plain]()
 
 
