@@ -41,6 +41,7 @@ class Background:
         self._left: Counter[Path] = Counter()
         self._errors: list[BaseException] = []
         self._lost = 0
+        self._abandoned = False
         self._mutex = threading.Lock()
 
     def submit(self, works: Sequence[Work]) -> None:
@@ -87,6 +88,7 @@ class Background:
 
     def close(self, *, wait: bool) -> None:
         """Wait until all is done, or leave it undone."""
+        self._abandoned = not wait
         if self._pool is not None:
             self._pool.shutdown(wait=wait, kill_workers=not wait)
             self._pool = None
@@ -100,7 +102,7 @@ class Background:
             return
         except BrokenExecutor:
             with self._mutex:
-                self._lost += 1
+                self._lost += not self._abandoned
             return
         except Exception as error:
             with self._mutex:

@@ -23,7 +23,8 @@ from miest.files import matching
 from miest.plane.axes import resolved
 from miest.plane.quantities import Quantity, is_own, stream
 from miest.plane.row import Row
-from miest.plane.run import RunFolder, labels_and_inputs, snapshots
+from miest.plane.run import labels_and_inputs, snapshots
+from miest.plane.run_folder import RunFolder
 from miest.plane.snapshot import Snapshot
 from miest.plane.trajectory import Trajectory
 

@@ -6,14 +6,10 @@ on the horizontal axis, and of the label, on the vertical one (Tishby & Zaslavsk
 """
 
 import math
-import tempfile
 import warnings
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
-
-import numpy as np
 
 try:
     from torch import nn
@@ -22,24 +18,22 @@ except ImportError as error:
 
 from miest.estimators.estimator import require_choice, require_integer
 from miest.plane.axes import resolved
-from miest.plane.background import Background
 from miest.plane.description import described, input_rows
-from miest.plane.estimation import OnError, Work, measured
+from miest.plane.estimation import OnError
 from miest.plane.loggers import Logger, logger
+from miest.plane.measuring import Measuring, When
 from miest.plane.quantities import Quantity
 from miest.plane.ranks import agreed, is_writer
 from miest.plane.recorder import Recorder
 from miest.plane.row import Row, read_back
-from miest.plane.run import RunFolder, RunInMemory, is_run, read_settings, refuse_existing, refuse_other, snapshots
+from miest.plane.run import is_run, read_settings, refuse_existing, refuse_other
+from miest.plane.run_folder import RunFolder, RunInMemory
 from miest.plane.schedule import Schedule, checked_step, schedule
-from miest.plane.snapshot import Snapshot, discard_partial
 from miest.plane.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-When = Literal["now", "later", "background"]
 
 
 class InformationPlane:
@@ -174,11 +168,9 @@ class InformationPlane:
             else:
                 refuse_existing(self._path)
         self._run: RunFolder | RunInMemory | None = None
-        self._background: Background | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._measuring: Measuring | None = None
         self._closed = False
         self._told: set[str] = set()  # quantities whose failure was warned of
-        self._fresh: deque[Row] = deque()  # rows that no logger has seen
 
     def __enter__(self) -> Self:
         self.open()
@@ -194,14 +186,24 @@ class InformationPlane:
         if self._run is not None or not is_writer():
             return
         self._run = self._begun()
-        for each in self._loggers:
-            each.begin(self.quantities)
-        if self._mode == "background":
-            self._background = Background(self._workers, take=self._take, finished=self._drop, on_error=self._on_error)
-        if isinstance(self._run, RunFolder) and self._resume and self._mode != "later":
-            for path in snapshots(self._run.path).values():  # of a run that was stopped in the middle
-                self._estimate(Snapshot.open(path))
-            self._settle()
+        self._measuring = Measuring(
+            self._run,
+            self.recorder,
+            self.quantities,
+            when=self._mode,
+            keep=self._keep,
+            on_error=self._on_error,
+            workers=self._workers,
+        )
+        try:
+            for each in self._loggers:
+                each.begin(self.quantities)
+            if self._resume:
+                self._measuring.make_up()
+                self._settle()
+        except BaseException:
+            self.close(wait=False)
+            raise
 
     def close(self, *, wait: bool = True) -> None:
         """End the run: wait for what is estimated in the background, and let go of the folder.
@@ -214,18 +216,16 @@ class InformationPlane:
         if self._closed:
             return
         self._closed = True
+        if self._run is None or self._measuring is None:
+            return
         try:
-            if self._background is not None:
-                self._background.close(wait=wait)
-            self._settle()
-            if self._run is not None and wait:
+            self._measuring.close(wait=wait)
+            if wait:
+                self._settle()
                 for each in self._loggers:
                     each.end(self._run.trajectory)
         finally:
-            if self._run is not None:
-                self._run.close()
-            if self._temporary is not None:
-                self._temporary.cleanup()
+            self._run.close()
 
     def log(self, step: int, **scalars: float) -> bool:
         """Estimate the plane if the schedule says so.
@@ -258,13 +258,11 @@ class InformationPlane:
         self.open()
         if scalars:
             self.log_scalars(step, **scalars)
-        if not agreed(self._run is not None and not self.holds(step)):
-            self._settle()
-            return
-        if self._run is None:
-            self.recorder.take_part(step)
-            return
-        self._estimate(self._snapshot(self._run, step))
+        if agreed(not self.holds(step)):
+            if self._measuring is None:
+                self.recorder.take_part(step)
+            else:
+                self._measuring.measure(step)
         self._settle()
 
     def log_scalars(self, step: int, **scalars: float) -> None:
@@ -315,8 +313,8 @@ class InformationPlane:
         for layer, snr in found.items():
             values = {"grad_mean": snr.mean_norm, "grad_std": snr.std_norm, "grad_SNR": snr.ratio}
             for key, value in values.items():
-                if self._run is not None:
-                    self._take(_gradient_row(step, layer, key, float(value), snr.n_batches))
+                if self._measuring is not None:
+                    self._measuring.take(_gradient_row(step, layer, key, float(value), snr.n_batches))
         self._settle()
         return True
 
@@ -328,13 +326,7 @@ class InformationPlane:
     def holds(self, step: int) -> bool:
         """Whether the run has all of a step already: its estimates, or with ``estimate="later"`` its snapshot."""
         self.open()
-        run = self._run
-        if run is None:  # of another rank, which does not know
-            return False
-        if self._mode == "later":
-            return self._path is not None and step in snapshots(self._path)
-        layers = run.settings["layers"]
-        return bool(layers) and all((step, layer, q.key) in run.rows for layer in layers for q in self.quantities)
+        return self._measuring is not None and self._measuring.holds(step)  # other ranks do not know
 
     @property
     def trajectory(self) -> Trajectory:
@@ -364,82 +356,19 @@ class InformationPlane:
         if self._run is not None:
             added.begin(self.quantities)
 
-    def _begun(self) -> "RunFolder | RunInMemory":
+    def _begun(self) -> RunFolder | RunInMemory:
         if self._path is None:
             return RunInMemory(self._settings)
         if self._resume and is_run(self._path):
-            run = RunFolder.resume(self._path, self._settings)
-            discard_partial(run.snapshot_folder)
-            return run
-        return RunFolder.begin(self._path, self._settings, labels=self.recorder.labels, inputs=self._inputs())
-
-    def _snapshot(self, run: "RunFolder | RunInMemory", step: int) -> Snapshot:
-        """The layers at this step: as they were kept, if the run was stopped within it, or as they are now."""
-        folder = None
-        if isinstance(run, RunFolder):
-            kept = snapshots(run.path).get(step)
-            if kept is not None:
-                return Snapshot.open(kept)
-            folder = run.snapshot_folder if self._keep or self._mode == "background" else None
-        elif self._mode == "background":
-            folder = self._temporary_folder() / "snapshots"
-        snapshot = self.recorder.snapshot(step, folder)
-        unknown = [layer for layer in snapshot.layers if layer not in run.settings["layers"]]
-        if unknown:  # the order of the forward pass, and calls of shared modules, show only now
-            before = [layer for layer in run.settings["layers"] if layer not in snapshot.layers]
-            run.change(layers=[*snapshot.layers, *before], reductions=snapshot.reductions, missing=snapshot.missing)
-        return snapshot
-
-    def _temporary_folder(self) -> Path:
-        """Where snapshots and labels wait for the background, in a run that is not saved."""
-        if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="miest-")
-            folder = Path(self._temporary.name)
-            for name, array in (("labels", self.recorder.labels), ("inputs", self._inputs())):
-                if array is not None:
-                    np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        return Path(self._temporary.name)
-
-    def _estimate(self, snapshot: Snapshot) -> None:
-        """Measure what the run does not have of a snapshot, now or in the background."""
-        run = self._run
-        assert run is not None
-        if self._mode == "later":
-            return
-        works = []
-        for layer in snapshot.layers:
-            missing = tuple(q for q in self.quantities if (snapshot.step, layer, q.key) not in run.rows)
-            if not missing:
-                continue
-            if self._background is not None:
-                folder = self._path or self._temporary_folder()
-                assert snapshot.path is not None  # of the background, all are in files
-                works.append(Work(snapshot.path, layer, missing, folder, self._seed))
-                continue
-            labels, inputs = self.recorder.labels, self._inputs()
-            for row in measured(snapshot, layer, missing, labels, inputs, self._seed, on_error=self._on_error):
-                self._take(row)
-        if self._background is not None and works:
-            self._background.submit(works)
-
-    def _inputs(self) -> Any:
-        """The inputs of the probe set, if a quantity needs them."""
-        return input_rows(self.recorder) if any(quantity.inputs for quantity in self.quantities) else None
-
-    def _take(self, row: Row) -> None:
-        """Write a row; of the background, in another thread."""
-        assert self._run is not None
-        self._run.add(row)
-        self._fresh.append(row)
-
-    def _drop(self, snapshot: Path) -> None:
-        """Delete a snapshot from which all is estimated."""
-        if not self._keep:
-            snapshot.unlink(missing_ok=True)
+            return RunFolder.resume(self._path, self._settings)
+        inputs = input_rows(self.recorder) if any(quantity.inputs for quantity in self.quantities) else None
+        return RunFolder.begin(self._path, self._settings, labels=self.recorder.labels, inputs=inputs)
 
     def _settle(self) -> None:
         """Tell loggers and the caller what has come in."""
-        rows = [self._fresh.popleft() for _ in range(len(self._fresh))]  # others may come in meanwhile
+        if self._measuring is None:
+            return
+        rows = self._measuring.news()
         for row in rows:
             if row.failed and row.quantity not in self._told:
                 self._told.add(row.quantity)
@@ -452,8 +381,7 @@ class InformationPlane:
         if rows:
             for each in self._loggers:
                 each.rows(rows)
-        if self._background is not None:
-            self._background.settle()
+        self._measuring.settle()
 
 
 def _gradient_row(step: int, layer: str, key: str, value: float, batches: int) -> Row:

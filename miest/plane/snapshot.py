@@ -2,7 +2,8 @@
 
 The file is of the safetensors format: eight bytes with the length of a JSON header, the header, then the arrays one
 after the other. Rows are written as they come, batch by batch, each to its place; so a file may be larger than the
-memory. It has its name only once it is complete. Nothing is ever pickled.
+memory. It has its name only once it is complete, so that a killed process leaves no half file; the disk is not waited
+for, so that after a power failure the newest one may be damaged. Nothing is ever pickled.
 """
 
 import json

@@ -15,7 +15,8 @@ from miest.estimators.neural import MINE
 from miest.plane.estimation import Work, estimate_plane, measured
 from miest.plane.information_plane import InformationPlane
 from miest.plane.quantities import Quantity
-from miest.plane.run import RunFolder, load_plane, read_settings, snapshots
+from miest.plane.run import load_plane, read_settings, snapshots
+from miest.plane.run_folder import RunFolder
 from miest.plane.snapshot import Snapshot
 
 KDE = miest.KDE(noise_var=0.1)

@@ -173,7 +173,7 @@ def test_what_has_no_gradient_is_refused(arguments: dict[str, Any], text: str) -
 
 def test_models_without_whole_gradients_are_refused() -> None:
     sharded = type("FSDPLinear", (nn.Linear,), {})  # as FSDP names the classes of what it shards
-    with pytest.raises(TypeError, match="sharded by FSDP, .*pass an unsharded copy"):
+    with pytest.raises(TypeError, match=r"sharded by FSDP, .*pass an unsharded copy"):
         gradient_signal_to_noise(nn.Sequential(sharded(4, 3)), loss, BATCHES)
     with pytest.raises(TypeError, match="model is a function"):
         gradient_signal_to_noise(loss.forward.__func__, loss, BATCHES)

@@ -141,7 +141,7 @@ def test_background_without_a_folder(network, probe):
     with InformationPlane(network(), probe=probe, **QUICK, estimate="background") as plane:
         plane.log(0)
         plane.log(1)
-        folder = plane._temporary.name
+        folder = plane._measuring._temporary.name
     assert len(plane.trajectory) == 2 * 3 * 3
     assert not __import__("os").path.exists(folder)
 
@@ -264,15 +264,53 @@ def test_background_left_undone_is_made_up_for(network, probe, tmp_path):
     settings = {"probe": probe, **QUICK, "save": tmp_path / "a", "estimate": "background"}
     plane = InformationPlane(network(), **settings)
     plane.open()
-    plane._background.submit = lambda works: None  # killed before anything was done
+    plane._measuring._background.submit = lambda works: None  # killed before anything was done
     plane.log(0)
     plane.close(wait=False)
     assert list(snapshots(tmp_path / "a")) == [0]
-    (tmp_path / "a" / "snapshots" / ".step-000007.safetensors.99.partial").touch()
+    (tmp_path / "a" / "pending" / ".step-000007.safetensors.99.partial").touch()
     with InformationPlane(network(), **settings, resume=True) as plane:
-        pass
+        plane.log(0)  # is being estimated already
     assert len(plane.trajectory) == 9
-    assert not list((tmp_path / "a" / "snapshots").iterdir())
+    assert (tmp_path / "a" / "trajectory.jsonl").read_text().count("\n") == 9
+    assert not list((tmp_path / "a" / "pending").iterdir())
+
+
+def test_snapshots_that_were_to_be_kept_are_kept(network, probe, tmp_path):
+    with InformationPlane(network(), probe=probe, save=tmp_path / "a", estimate="later") as plane:
+        plane.log(0)
+    settings = {"probe": probe, "ixt": KDE, "ity": [], "save": tmp_path / "a", "resume": True}
+    with InformationPlane(network(), **settings, estimate="background") as plane:
+        pass
+    assert len(plane.trajectory) == 3
+    with InformationPlane(network(), **settings) as plane:
+        pass
+    assert list((tmp_path / "a" / "snapshots").iterdir()) == [tmp_path / "a" / "snapshots" / "step-000000.safetensors"]
+
+
+def test_a_full_disk_at_a_snapshot(network, probe, tmp_path, monkeypatch):
+    def full(step, folder):
+        raise OSError(28, "No space left on device")
+
+    with InformationPlane(network(), probe=probe, **CHEAP, save=tmp_path / "a", snapshots=True) as plane:
+        plane.log(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(plane.recorder, "snapshot", full)
+            with pytest.raises(OSError, match=r"snapshot of step 1 cannot be written to .*No space left.*resume=True"):
+                plane.log(1)
+        plane.log(2)
+    assert load_plane(tmp_path / "a").steps == (0, 2)
+
+
+def test_an_exception_leaves_the_background_undone(network, probe, tmp_path):
+    plane = InformationPlane(network(), probe=probe, **QUICK, save=tmp_path / "a", estimate="background")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing that would hide what has happened
+        with pytest.raises(ZeroDivisionError), plane:
+            _ = plane.log(0) / 0
+    assert not plane.is_open
+    assert len(load_plane(tmp_path / "a")) < 9
+    assert list(snapshots(tmp_path / "a")) == [0]
 
 
 def test_resume_begins_what_is_not_there(network, probe, tmp_path):
@@ -370,7 +408,7 @@ def test_a_killed_worker_is_told_of(network, probe, tmp_path):
             network(), "0", probe=probe, ixt=[], ity=[], quantities=[die], estimate="background", save=tmp_path / "a"
         ) as plane:
             plane.log(0)
-    assert list(snapshots(tmp_path / "a")) == [0]  # kept for later
+    assert list((tmp_path / "a" / "pending").iterdir()) != []  # kept for later
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import time
 import numpy as np
 import pytest
 
-from miest.plane import run as run_module
-from miest.plane.run import RunFolder, RunInMemory, labels_and_inputs, load_plane, read_settings, snapshots
+from miest.plane import run_folder
+from miest.plane.run import labels_and_inputs, load_plane, read_settings, snapshots
+from miest.plane.run_folder import RunFolder, RunInMemory
 from miest.plane.trajectory import Trajectory
 
 SETTINGS = {
@@ -119,10 +120,18 @@ def test_in_memory_is_the_same(row):
 
 def test_snapshots_by_step(folder):
     with RunFolder.begin(folder, SETTINGS) as run:
+        for keep in (True, False):
+            run.snapshot_folder(keep=keep).mkdir()
         for name in ("step-000010.safetensors", "step-000002.safetensors", "step-x.safetensors", ".step-1.partial"):
-            (run.snapshot_folder / name).touch()
-        (run.snapshot_folder / "step-12345678.safetensors").touch()
-    assert list(snapshots(folder)) == [2, 10, 12345678]
+            (run.snapshot_folder(keep=True) / name).touch()
+        for name in ("step-12345678.safetensors", "step-000010.safetensors"):
+            (run.snapshot_folder(keep=False) / name).touch()
+        found = snapshots(folder)
+        assert list(found) == [2, 10, 12345678]
+        assert [path.parent.name for path in found.values()] == ["snapshots", "snapshots", "pending"]
+        for path in found.values():
+            run.drop(path)
+    assert list(snapshots(folder)) == [2, 10]
     assert snapshots(folder / "nothing") == {}
 
 
@@ -203,7 +212,7 @@ def test_a_full_disk_keeps_the_old_settings(folder, monkeypatch):
 
 def test_a_run_that_cannot_begin_lets_go(folder, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_written", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        patch.setattr(run_folder, "_written", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         with pytest.raises(OSError, match="full"):
             RunFolder.begin(folder, SETTINGS)
     RunFolder.begin(folder, SETTINGS).close()
@@ -214,7 +223,8 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     from miest.plane.row import Row
-    from miest.plane.run import RunFolder, is_run
+    from miest.plane.run import is_run
+    from miest.plane.run_folder import RunFolder
     folder = Path(sys.argv[1])
     run = RunFolder.resume(folder) if is_run(folder) else RunFolder.begin(folder, {"schema": 1, "quantities": []})
     step = 1 + max((step for step, _, _ in run.rows), default=-1)
@@ -283,7 +293,7 @@ def test_one_writer_at_a_time(folder, row):
         with pytest.raises(BlockingIOError, match="another process is writing"):
             RunFolder.resume(folder)
         first.add(row())
-    other = "import sys, pathlib, miest.plane.run as r; r.RunFolder.resume(pathlib.Path(sys.argv[1]))"
+    other = "import sys, pathlib, miest.plane.run_folder as r; r.RunFolder.resume(pathlib.Path(sys.argv[1]))"
     with RunFolder.resume(folder):
         told = subprocess.run([sys.executable, "-c", other, str(folder)], capture_output=True, text=True)
     assert told.returncode != 0
@@ -359,6 +369,17 @@ def test_closed_is_closed(folder, row):
     run.close()
     with pytest.raises(ValueError, match="is closed"):
         run.add(row())
+
+
+def test_a_file_system_without_locks(folder, row, monkeypatch):
+    filelock = pytest.importorskip("filelock")
+    monkeypatch.setattr(filelock.FileLock, "acquire", lambda self, timeout: (_ for _ in ()).throw(NotImplementedError))
+    with (
+        pytest.warns(RuntimeWarning, match="has no locks: let no other process"),
+        RunFolder.begin(folder, SETTINGS) as run,
+    ):
+        run.add(row())
+    assert len(load_plane(folder)) == 1
 
 
 def test_without_filelock_the_extra_is_named(folder, monkeypatch):
