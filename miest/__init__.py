@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise
     from miest.plane.adapters import lightning_callback, transformers_callback
     from miest.plane.checkpoints import from_checkpoints
-    from miest.plane.gradients import gradient_signal_to_noise
+    from miest.plane.gradients import GradientSNR, gradient_signal_to_noise
     from miest.plane.information_plane import InformationPlane
     from miest.plane.quantities import Quantity
     from miest.plane.recorder import Recorder
+    from miest.plane.reductions import Flatten, MaxPool, MeanPool, RandomProjection, Reduction, Token
     from miest.plane.report import write_report
     from miest.plane.run import load_plane
     from miest.plane.schedule import AtSteps, EverySchedule, LogSchedule
@@ -96,10 +97,17 @@ _HOME = {
     "lightning_callback": "miest.plane.adapters",
     "transformers_callback": "miest.plane.adapters",
     "from_checkpoints": "miest.plane.checkpoints",
+    "GradientSNR": "miest.plane.gradients",
     "gradient_signal_to_noise": "miest.plane.gradients",
     "InformationPlane": "miest.plane.information_plane",
     "Quantity": "miest.plane.quantities",
     "Recorder": "miest.plane.recorder",
+    "Flatten": "miest.plane.reductions",
+    "MaxPool": "miest.plane.reductions",
+    "MeanPool": "miest.plane.reductions",
+    "RandomProjection": "miest.plane.reductions",
+    "Reduction": "miest.plane.reductions",
+    "Token": "miest.plane.reductions",
     "write_report": "miest.plane.report",
     "load_plane": "miest.plane.run",
     "AtSteps": "miest.plane.schedule",
@@ -134,15 +142,10 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "CLUB",
-    "KDE",
-    "KSG",
-    "MINE",
-    "NWJ",
-    "SMILE",
     "AtSteps",
     "Auto",
     "Binning",
+    "CLUB",
     "Comparison",
     "Consistency",
     "CorrelationDimension",
@@ -155,27 +158,39 @@ __all__ = [
     "EverySchedule",
     "Extrapolated",
     "Flag",
+    "Flatten",
     "Gaussian",
     "GaussianChannel",
     "GaussianCopula",
     "GaussianNoise",
+    "GradientSNR",
     "InfoNCE",
     "InformationPlane",
+    "KDE",
+    "KSG",
     "KozachenkoLeonenko",
     "LinearProbe",
     "LogSchedule",
+    "MINE",
     "MIResult",
+    "MaxPool",
+    "MeanPool",
     "MixedKSG",
+    "NWJ",
     "NoiseSweep",
     "Noisy",
     "PermutationTest",
     "PlugIn",
     "Quantity",
+    "RandomProjection",
     "Recorder",
+    "Reduction",
     "Ross",
+    "SMILE",
     "Sample",
     "Snapshot",
     "Task",
+    "Token",
     "TotalCorrelation",
     "Trajectory",
     "UniformNoise",

@@ -50,6 +50,7 @@ LAYERS = [
     ("miest.samples", "miest/samples.py"),
     ("miest.traits", "miest/traits.py"),
     ("miest.noise", "miest/noise.py"),
+    ("miest.plane.layers", "miest/plane/layers.py"),
     ("miest.neural", "miest/neural"),
     ("miest.estimators", "miest/estimators"),
     ("miest.tasks", "miest/tasks"),
@@ -58,6 +59,9 @@ LAYERS = [
     ("miest.validation", "miest/validation.py"),
     ("miest.plotting", "miest/plotting"),
     ("miest.significance", "miest/significance.py"),
+    ("miest.sweep", "miest/sweep.py"),
+    ("miest.files", "miest/files.py"),
+    ("miest.plane", "miest/plane"),
 ]
 
 

@@ -17,9 +17,9 @@ try:
 except ImportError as error:
     raise ImportError("miest.plane needs torch: pip install 'miest[torch]'.") from error
 
+from miest.neural.preserved import undisturbed
 from miest.plane.inputs import call, checked, home_of, mapped, placed
 from miest.plane.layers import Layers, choose, runnable
-from miest.plane.preserved import undisturbed
 from miest.plane.probe import kept_generators
 
 

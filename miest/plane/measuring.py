@@ -152,7 +152,7 @@ class Measuring:
 
     @cached_property
     def _probe_folder(self) -> Path:
-        """Where the background finds the labels and inputs of the probe set, and its snapshots if the run is not saved."""
+        """Where the background finds labels and inputs of the probe set, and snapshots of a run that is not saved."""
         if isinstance(self._run, RunFolder):
             return self._run.path
         self._temporary = tempfile.TemporaryDirectory(prefix="miest-")

@@ -30,8 +30,8 @@ try:
 except ImportError as error:
     raise ImportError("miest.plane needs torch: pip install 'miest[torch]'.") from error
 
+from miest.neural.preserved import seeded
 from miest.plane.inputs import Inputs, as_array, bytes_of, checked, concatenated, leaves, mapped, part, rows_of, split
-from miest.plane.preserved import seeded
 from miest.samples import DataError, DataTypeError, variable
 
 _COLLATED = 256

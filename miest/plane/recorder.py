@@ -18,9 +18,9 @@ try:
 except ImportError as error:
     raise ImportError("miest.plane needs torch: pip install 'miest[torch]'.") from error
 
+from miest.neural.preserved import undisturbed
 from miest.plane.inputs import Inputs, call, home_of, part, placed, rows_of
 from miest.plane.layers import Layers, check_patterns, choose, runnable
-from miest.plane.preserved import undisturbed
 from miest.plane.probe import probe_set
 from miest.plane.recording import Call, Recording, Selection, Shape, Wanted, hooked, shapes
 from miest.plane.reductions import Reduction
@@ -76,7 +76,7 @@ class Recorder:
     Notes
     -----
     Nothing of the training is changed: weights, gradients, buffers, modes, random streams of torch (CPU and CUDA),
-    NumPy and Python. See `miest.plane.preserved.undisturbed` for what a forward pass could keep beyond that.
+    NumPy and Python. See `miest.neural.preserved.undisturbed` for what a forward pass could keep beyond that.
     Cost: a forward pass over the probe set, and one copy of what is recorded. A copy of the probe set is kept, unless
         it is a memory map. Memory beyond that: one layer of one batch; what is recorded is in the file, or without a
         folder in memory up to 256 MiB and beyond in a temporary file.

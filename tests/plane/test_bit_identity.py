@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from miest.neural.preserved import undisturbed
 from miest.plane.gradients import gradient_signal_to_noise
-from miest.plane.preserved import undisturbed
 from miest.plane.recorder import Recorder
 
 X, Y = torch.randn(48, 5, generator=torch.Generator().manual_seed(0)), torch.arange(48) % 3

@@ -16,7 +16,7 @@ try:
     import torch
     from torch import nn
 except ImportError as error:
-    raise ImportError("miest.plane needs torch: pip install 'miest[torch]'.") from error
+    raise ImportError("running a model needs torch: pip install 'miest[torch]'.") from error
 
 
 @contextmanager
