@@ -19,10 +19,9 @@ import click
 import miest
 from miest.data_commands import data
 from miest.plane.commands import plane
+from miest.terminal import one_line, open_console, plain_text, progress_bar, write_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from miest.estimators.estimator import Estimator
@@ -110,9 +109,9 @@ def estimate(
         y_data = None if second is None else read("y", second)
         z_data = None if third is None else read("given", third)
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
     rows: list[_Row] = []
-    with _progress(len(variables) * len(methods)) as progress:
+    with progress_bar(len(variables) * len(methods)) as progress:
         task = progress.add_task("", total=len(variables) * len(methods))
         for variable in variables:
             data: Any = None
@@ -123,7 +122,7 @@ def estimate(
                     result = method.estimator.estimate(data, y_data, given=z_data, seed=seed)
                     rows.append(_Row(variable.label, method.label, result))
                 except (ValueError, OSError, ImportError) as error:
-                    rows.append(_Row(variable.label, method.label, _line(error)))
+                    rows.append(_Row(variable.label, method.label, one_line(error)))
                 progress.advance(task)
     _print(rows, units, sys.stderr if out == "-" else sys.stdout)
     failed = [row for row in rows if isinstance(row.result, str)]
@@ -199,8 +198,8 @@ def validate(
     try:
         methods(chosen or ["auto"])
     except ValueError as error:
-        raise _bad(_line(error)) from error
-    with _progress(2) as bar:
+        raise _bad(one_line(error)) from error
+    with progress_bar(2) as bar:
         task = bar.add_task(f"{suite} tasks")
         try:
             with nullcontext() if jobs == 1 else parallel_config(backend="loky", n_jobs=jobs):
@@ -214,16 +213,16 @@ def validate(
                     progress=lambda done, total: bar.update(task, completed=done, total=total),
                 )
         except (ValueError, OSError) as error:
-            raise click.ClickException(_line(error)) from error
+            raise click.ClickException(one_line(error)) from error
     if out is not None:
-        _write(str(out / "summary.json"), found.to_json(indent=1), "--out")
-        _write(str(out / "summary.csv"), found.to_csv().rstrip("\n"), "--out")
+        write_text(str(out / "summary.json"), found.to_json(indent=1), "--out")
+        write_text(str(out / "summary.csv"), found.to_csv().rstrip("\n"), "--out")
     for option, where, text in (("--json", json_out, found.to_json(indent=2)), ("--csv", csv_out, found.to_csv())):
         if where is not None:
-            _write(where, text.rstrip("\n"), option)
+            write_text(where, text.rstrip("\n"), option)
     _draw(found, out, plot)
     stream = sys.stderr if "-" in (json_out, csv_out) else sys.stdout
-    click.echo(found.report(width=_console(stream).width), file=stream, nl=False)
+    click.echo(found.report(width=open_console(stream).width), file=stream, nl=False)
     reasons = {f"{trial.estimator}, {trial.task}, n = {trial.n}: {trial.error}": None for trial in found.failed()}
     for reason in reasons:
         click.echo(f"Error: {reason}", err=True)
@@ -237,7 +236,7 @@ def _need_matplotlib() -> None:
     try:
         empty_figure(1, 1)
     except ImportError as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
 
 
 def _draw(found: "Validation", out: Path | None, plot: Path | None) -> None:
@@ -252,7 +251,7 @@ def _draw(found: "Validation", out: Path | None, plot: Path | None) -> None:
         try:
             plot_errors(found, n=n)[0].savefig(file, dpi=120, metadata={"Software": None})
         except (OSError, ValueError) as error:
-            raise click.ClickException(f"{file} cannot be written: {_line(error)}") from error
+            raise click.ClickException(f"{file} cannot be written: {one_line(error)}") from error
 
 
 @main.command()
@@ -274,8 +273,8 @@ def info(as_json: bool) -> None:
         for name, lacks in found["extras"].items()
     }
     for name, text in rows.items():
-        table.add_row(_text(name), _text(text))
-    _console(sys.stdout).print(table)
+        table.add_row(plain_text(name), plain_text(text))
+    open_console(sys.stdout).print(table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,7 +390,7 @@ def _bad(message: str) -> click.BadParameter:
 
 def _print(rows: Sequence[_Row], units: Units, stream: IO[str]) -> None:
     """A report for one estimate in nats, otherwise a table and, below it, each note once."""
-    console = _console(stream)
+    console = open_console(stream)
     if len(rows) == 1 and units == "nats":
         if not isinstance(rows[0].result, str):
             click.echo(rows[0].result.report(), file=stream, nl=False)
@@ -406,7 +405,7 @@ def _print(rows: Sequence[_Row], units: Units, stream: IO[str]) -> None:
             notes.setdefault(note, []).append(f"{row.x}, {row.method}")
     for note, about in notes.items():
         where = about[0] if len(about) == 1 else f"{about[0]} and {len(about) - 1} more"
-        console.print(_text(f"{where}: {note}"), soft_wrap=not console.is_terminal)
+        console.print(plain_text(f"{where}: {note}"), soft_wrap=not console.is_terminal)
 
 
 def _table(rows: Sequence[_Row], units: Units, *, brief: bool) -> "Table":
@@ -424,7 +423,7 @@ def _table(rows: Sequence[_Row], units: Units, *, brief: bool) -> "Table":
         right = headings[i] in numbers
         table.add_column(headings[i], justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in cells:
-        table.add_row(*[_text(row[i]) for i in shown])
+        table.add_row(*[plain_text(row[i]) for i in shown])
     return table
 
 
@@ -448,37 +447,6 @@ def _cells(row: _Row, units: Units) -> list[str]:
     ]
 
 
-def _console(stream: IO[str]) -> "Console":
-    from rich.console import Console
-
-    console = Console(file=stream, highlight=False)
-    if not console.is_terminal:
-        console.width = 250  # a pipe has no edge; tables take only what they need
-    return console
-
-
-def _text(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)  # names of arrays may have brackets, which rich would read as markup
-
-
-def _progress(total: int) -> "Progress":
-    """A bar on stderr, where that is a terminal and there is more than one estimate to wait for."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-        transient=True,
-        disable=total < 2 or not sys.stderr.isatty(),
-    )
-
-
 def _need_writable(out: str, option: str) -> None:
     """Fail before the work where a file could not be written after it."""
     if out == "-":
@@ -499,22 +467,7 @@ def _need_writable(out: str, option: str) -> None:
 
 
 def _write_json(out: str, rows: list[dict[str, Any]]) -> None:
-    _write(out, json.dumps(rows, indent=2), "--json")
-
-
-def _write(out: str, text: str, option: str) -> None:
-    if out == "-":
-        click.echo(text)
-        return
-    try:
-        Path(out).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{option} {out} cannot be written: {error.strerror}.") from error
-
-
-def _line(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    write_text(out, json.dumps(rows, indent=2), "--json")
 
 
 def _found() -> dict[str, Any]:

@@ -61,6 +61,7 @@ LAYERS = [
     ("miest.significance", "miest/significance.py"),
     ("miest.sweep", "miest/sweep.py"),
     ("miest.files", "miest/files.py"),
+    ("miest.terminal", "miest/terminal.py"),
     ("miest.plane", "miest/plane"),
 ]
 

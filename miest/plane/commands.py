@@ -66,15 +66,15 @@ def estimate(
 
     from joblib import parallel_config
 
-    from miest.cli import _line, _progress
     from miest.plane.estimation import estimate_plane
+    from miest.terminal import one_line, progress_bar
 
     if jobs == 0:
         raise click.BadParameter("0 jobs do nothing: take 1 or more, or -1 for all cores.", param_hint="--jobs")
     asked: dict[str, Any] = {}
     if specs or ixt or ity or quantities:
         asked = {"ixt": list(ixt), "ity": list(ity), "quantities": [*_estimators(specs), *quantities]}
-    with _progress(2) as bar:
+    with progress_bar(2) as bar:
         task = bar.add_task("layers")
         try:
             with nullcontext() if jobs == 1 else parallel_config(backend="loky", n_jobs=jobs):
@@ -87,7 +87,7 @@ def estimate(
                     progress=lambda done, total: bar.update(task, completed=done, total=total),
                 )
         except (ValueError, OSError, ImportError) as error:
-            raise click.ClickException(_line(error)) from error
+            raise click.ClickException(one_line(error)) from error
     _show(found)
     reasons = {f"{row.quantity} of {row.layer}: {row.notes[0]}": None for row in found.failed}
     for reason in reasons:
@@ -113,7 +113,7 @@ def show(
       miest plane show runs/a
       miest plane show runs/a --layer 'fc*' --quantity 'I_*' --csv a.csv
     """  # noqa: D301
-    from miest.cli import _line, _write
+    from miest.terminal import one_line, write_text
 
     found = _load(run)
     try:
@@ -121,10 +121,10 @@ def show(
         if parquet is not None:
             found.to_parquet(parquet)
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
     for out, option, text in ((csv, "--csv", found.to_csv), (as_json, "--json", found.to_json)):
         if out is not None:
-            _write(out, text().rstrip("\n"), option)
+            write_text(out, text().rstrip("\n"), option)
     if csv is None and as_json is None and parquet is None:
         _show(found)
 
@@ -144,7 +144,7 @@ def plot(run: Path, out: Path | None, kind: str, x: str | None, y: str | None, s
       miest plane plot runs/a
       miest plane plot runs/a --kind timeline --out timeline.pdf
     """  # noqa: D301
-    from miest.cli import _line
+    from miest.terminal import one_line
 
     found = _load(run)
     if kind != "plane" and (x or y or style != "default"):
@@ -157,7 +157,7 @@ def plot(run: Path, out: Path | None, kind: str, x: str | None, y: str | None, s
         out = out or run / f"{kind}.png"
         figure.savefig(out, dpi=150, metadata={"Software": None} if out.suffix == ".png" else None)
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
     click.echo(str(out))
 
 
@@ -172,13 +172,13 @@ def report(run: Path, out: Path | None) -> None:
       miest plane report runs/a
       miest plane report runs/a --out a.html
     """  # noqa: D301
-    from miest.cli import _line
+    from miest.terminal import one_line
 
     found = _load(run)
     try:
         written = found.report(out or run / "report.html")
     except (ValueError, OSError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
     click.echo(str(written))
 
 
@@ -196,13 +196,13 @@ def _estimators(specs: tuple[str, ...]) -> list[Any]:
 
 
 def _load(run: Path) -> "Trajectory":
-    from miest.cli import _line
     from miest.plane.run import load_plane
+    from miest.terminal import one_line
 
     try:
         return load_plane(run)
     except (ValueError, OSError) as error:
-        raise click.ClickException(_line(error)) from error
+        raise click.ClickException(one_line(error)) from error
 
 
 def _show(found: "Trajectory") -> None:
@@ -213,10 +213,10 @@ def _show(found: "Trajectory") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from miest.cli import _console, _text
+    from miest.terminal import open_console, plain_text
 
-    console = _console(sys.stdout)
-    console.print(_text(str(found)))
+    console = open_console(sys.stdout)
+    console.print(plain_text(str(found)))
     if not found.rows:
         return
     last = found.steps[-1]
@@ -226,15 +226,17 @@ def _show(found: "Trajectory") -> None:
     )
     table.add_column("layer", overflow="fold")
     for key in found.quantities:
-        table.add_column(_text(key), justify="right", overflow="fold")
+        table.add_column(plain_text(key), justify="right", overflow="fold")
     for layer in dict.fromkeys(layer for layer, _ in rows):
         cells = []
         for key in found.quantities:
             row = rows.get((layer, key))
             mark = "" if row is None or not row.flags else " *"
             cells.append("" if row is None else "failed" if row.failed else f"{row.value:.4f}{mark}")
-        table.add_row(_text(layer), *map(_text, cells))
+        table.add_row(plain_text(layer), *map(plain_text, cells))
     console.print(table)
     counts = Counter((row.quantity, flag) for row in found.rows for flag in row.flags)
     for (key, flag), count in counts.most_common():
-        console.print(_text(f"* {key}: {flag} in {count} of {sum(r.quantity == key for r in found.rows)} estimates"))
+        console.print(
+            plain_text(f"* {key}: {flag} in {count} of {sum(r.quantity == key for r in found.rows)} estimates")
+        )
