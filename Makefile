@@ -6,7 +6,9 @@ READY  := $(VENV)/.ready
 
 BENCH  := .venv-bench
 
-.PHONY: demo test lint readme bench validate clean
+RESULTS ?= kernels/bench/results
+
+.PHONY: demo test lint readme bench gpu validate clean
 
 test: $(READY) lint
 	$(BIN)/python -m pytest
@@ -31,6 +33,13 @@ readme: $(READY)
 # Times the kernels against peers, in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python kernels/bench/bench.py --out kernels/bench/results
+
+# On a machine with a CUDA device: the contract on the device, then the times. Installs nothing: it takes the Python that
+# is there, with torch, numpy, scipy, numba, cuda-core or CuPy, and pytest.
+gpu: export PYTHONPATH := .:kernels
+gpu:
+	$(PYTHON) -m pytest -m gpu tests/kernels/test_contract.py tests/kernels/test_cuda.py
+	$(PYTHON) kernels/bench/gpu.py --out $(RESULTS)
 
 $(BENCH)/.ready: pyproject.toml .ci/constraints.txt kernels/bench/requirements.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

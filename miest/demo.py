@@ -2,12 +2,14 @@
 
 ``python -m miest.demo --out demo`` trains a tanh classifier on the digits that scikit-learn carries, saves what every
 layer does with digits that it was not trained on, and runs ``miest estimate`` on the file: once for I(T;Y), and once
-for the information about the input, as I(X;T+eps) and H_bin(T). The commands are printed, to be repeated.
+for the information about the input, as I(X;T+eps) and H_bin(T). The commands are printed, to be repeated. At the end
+stands the information plane of the whole training, which was estimated while the network learned.
 """
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +33,7 @@ BIN_WIDTH = 0.5
 
 _PROBE = 900
 _BATCH = 64
+_PER_DECADE = 5  # planes to each factor of ten in training steps
 _LEARNING_RATE = 0.01
 
 ABOUT_INPUT = (f"kde:noise_var={NOISE_VAR}", f"binning:strategy=fixed-width,width={BIN_WIDTH}")
@@ -59,7 +62,9 @@ class Recorded:
         np.savez_compressed(path, **arrays)
 
 
-def train_and_record(*, epochs: int = 60, hidden: Sequence[int] = HIDDEN, seed: int = 0) -> Recorded:
+def train_and_record(
+    *, epochs: int = 60, hidden: Sequence[int] = HIDDEN, seed: int = 0, run: Path | None = None
+) -> Recorded:
     """Train a tanh classifier on 897 of the 1,797 digits of scikit-learn, and record its layers on the other 900.
 
     Parameters
@@ -67,6 +72,9 @@ def train_and_record(*, epochs: int = 60, hidden: Sequence[int] = HIDDEN, seed: 
     epochs : int
     hidden : units of the hidden layers
     seed : int                  of the split, the initial weights and the batches
+    run : Path or None          folder for the information plane of the training, estimated meanwhile on those 900: of
+                                I(X;T+eps) and I(T+eps;Y), at steps that are even on a logarithmic axis. A run that is
+                                there is replaced. None: no plane
 
     Raises
     ------
@@ -79,6 +87,8 @@ def train_and_record(*, epochs: int = 60, hidden: Sequence[int] = HIDDEN, seed: 
         raise ImportError("the demo trains a network with torch: pip install 'miest[torch]'.") from error
     from sklearn.datasets import load_digits
 
+    from miest.experiments.runs import repeatable
+
     digits = load_digits()
     images = torch.from_numpy((digits.data / 16).astype(np.float32))
     labels = torch.from_numpy(digits.target.astype(np.int64))
@@ -86,39 +96,65 @@ def train_and_record(*, epochs: int = 60, hidden: Sequence[int] = HIDDEN, seed: 
     order = torch.randperm(len(images), generator=random)
     probe: Any = order[:_PROBE]
     train: Any = order[_PROBE:]
-    widths = [images.shape[1], *hidden, 10]
-    weights, biases = [], []
-    for fan_in, fan_out in pairwise(widths):  # not torch.nn.Linear, which draws from torch's global generator
-        reach = fan_in**-0.5
-        weights.append(torch.empty(fan_out, fan_in).uniform_(-reach, reach, generator=random).requires_grad_())
-        biases.append(torch.zeros(fan_out).requires_grad_())
-    optimizer = torch.optim.Adam([*weights, *biases], lr=_LEARNING_RATE)
-
-    def forward(t: torch.Tensor) -> list[torch.Tensor]:
-        layers = [t]
-        for weight, bias in zip(weights, biases, strict=True):
-            before = layers[-1] @ weight.T + bias
-            layers.append(before if bias is biases[-1] else torch.tanh(before))
-        return layers
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # batches are too small to share, and one thread adds in one order
-    try:
-        for _ in range(epochs):
-            for batch in train[torch.randperm(len(train), generator=random)].split(_BATCH):
-                loss: Any = torch.nn.functional.cross_entropy(forward(images[batch])[-1], labels[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+    with repeatable(seed):
+        model = torch.nn.Sequential()
+        for number, (fan_in, fan_out) in enumerate(pairwise([images.shape[1], *hidden, 10]), start=1):
+            linear: Any = torch.nn.Linear(fan_in, fan_out)
+            torch.nn.init.uniform_(linear.weight, -(fan_in**-0.5), fan_in**-0.5, generator=random)
+            torch.nn.init.zeros_(linear.bias)
+            last = number == len(hidden) + 1
+            model.add_module(f"layer{number}" if last else f"linear{number}", linear)
+            if not last:
+                model.add_module(f"layer{number}", torch.nn.Tanh())
+        optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
+        step = 0
+        with _plane(model, (images[probe], labels[probe]), run, seed) as plane:
+            for _ in range(epochs):
+                for batch in train[torch.randperm(len(train), generator=random)].split(_BATCH):
+                    loss: Any = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
+                    if plane is not None:
+                        plane.log(step, loss=loss.item())
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    step += 1
+            if plane is not None:
+                plane.record(step)
+        layers = {"input": images[probe]}
         with torch.no_grad():
-            recorded = forward(images[probe])
-    finally:
-        torch.set_num_threads(threads)
-    names = ["input", *(f"layer{i}" for i in range(1, len(widths)))]
+            t = images[probe]
+            for name, module in model.named_children():
+                t = module(t)
+                if name.startswith("layer"):
+                    layers[name] = t
     return Recorded(
-        layers={name: np.asarray(t.numpy()) for name, t in zip(names, recorded, strict=True)},
+        layers={name: np.asarray(t.numpy()) for name, t in layers.items()},
         labels=np.asarray(labels[probe].numpy()),
-        accuracy=float((recorded[-1].argmax(dim=1) == labels[probe]).double().mean()),
+        accuracy=float((t.argmax(dim=1) == labels[probe]).double().mean()),
+    )
+
+
+def _plane(model: Any, probe: Any, run: Path | None, seed: int) -> Any:
+    """An `InformationPlane` with the same noise in all layers and on both axes, or None where there is no run."""
+    if run is None:
+        return nullcontext()
+    from miest.estimators.channel import GaussianChannel
+    from miest.experiments.runs import without_run
+    from miest.noise import GaussianNoise
+    from miest.plane.information_plane import InformationPlane
+    from miest.plane.schedule import LogSchedule
+
+    # Of these images as the population, as the bounds of `KDE` are.
+    channel = GaussianChannel(noise=GaussianNoise(std=NOISE_VAR**0.5), population=False)
+    return InformationPlane(
+        model,
+        layers="layer*",
+        probe=probe,
+        ixt=channel,
+        ity=channel,
+        when=LogSchedule(per_decade=_PER_DECADE),
+        save=without_run(run),
+        seed=seed,
     )
 
 
@@ -196,10 +232,12 @@ def _ticks(layers: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
 def main(out: Path, epochs: int, seed: int) -> None:
     """Train a small network on digits, save its activations, estimate the information in every layer, and draw it."""
     from miest.cli import main as miest_command
+    from miest.experiments.runs import write_pictures
+    from miest.plane.run import load_plane
 
     started = perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    recorded = train_and_record(epochs=epochs, seed=seed)
+    recorded = train_and_record(epochs=epochs, seed=seed, run=out / "run")
     file = out / "activations.npz"
     recorded.save(file)
     sizes = "-".join(str(t.shape[1]) for t in recorded.layers.values())
@@ -217,8 +255,16 @@ def main(out: Path, epochs: int, seed: int) -> None:
         "\nThe tanh layers lie in [-1, 1] and the logits do not: against them the same noise and bins are finer, so "
         "that their rise after the narrowest layer is one of scale. Flagged values say little; the notes say why."
     )
+    plane = load_plane(out / "run")
+    title = f"Digits through a tanh network, test accuracy {recorded.accuracy:.1%}"
+    write_pictures(plane, out / "plane", title=title)
     click.echo(
-        f"\nWrote {out / 'layers.png'}, about_label.json and about_input.json in {perf_counter() - started:.0f} s."
+        f"\nWhile the network learned, its information plane was estimated at {len(plane.steps)} of its "
+        f"{plane.steps[-1]} steps and kept in {out / 'run'}. {out / 'plane.html'} plays through it."
+    )
+    click.echo(
+        f"\nWrote plane.png, plane.html, layers.png, about_label.json and about_input.json into {out} in "
+        f"{perf_counter() - started:.0f} s."
     )
 
 

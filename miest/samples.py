@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miest_kernels.cuda_arrays import is_on_device
+
 Kind = Literal["continuous", "discrete"]
 
 _VALUES_AT_ONCE = 1 << 22  # of an array checked for NaN, so that a memory map larger than RAM streams through
@@ -65,11 +67,13 @@ class Variable:
     name : str              the argument it came from, for messages
     kind : "continuous" or "discrete"
     values : (n, d) array   float32 or float64 if continuous; numbers, booleans or strings if discrete
+    on_device : bool        whether they came from a GPU, where the work on them is then done, too, if it can be
     """
 
     name: str
     kind: Kind
     values: NDArray[Any]
+    on_device: bool = False
 
     @property
     def n(self) -> int:
@@ -188,7 +192,8 @@ def variable(data: Any, name: str) -> Variable:
 
     Parameters
     ----------
-    data : array-like       NumPy, list, torch (any device), pandas, polars, memory map; or `discrete`, `continuous`
+    data : array-like       NumPy, list, torch or CuPy (any device), pandas, polars, memory map; or `discrete`,
+                            `continuous`. What lives on a GPU is copied to the host once, for the checks
     name : str              how messages call it
 
     Raises
@@ -201,7 +206,8 @@ def variable(data: Any, name: str) -> Variable:
     if data is None:
         raise DataTypeError(f"{name} is None: pass an array with one row a sample.")
     declared = data.kind if isinstance(data, Declared) else None
-    array, inferred = _array(data.data if isinstance(data, Declared) else data, name)
+    data = data.data if isinstance(data, Declared) else data
+    array, inferred = _array(data, name)
     if array.ndim == 0:
         raise DataTypeError(f"{name} is a single {array.dtype} value: pass an array with one row a sample.")
     if array.shape[0] == 0:
@@ -212,7 +218,7 @@ def variable(data: Any, name: str) -> Variable:
     if values.dtype.kind == "f":
         _check_finite(values, name)
     kind = declared or inferred
-    return Variable(name, kind, as_floats(values, name) if kind == "continuous" else values)
+    return Variable(name, kind, as_floats(values, name) if kind == "continuous" else values, is_on_device(data))
 
 
 def variables(*, at_least: int = 2, needed_by: str = "an estimate", **arguments: Any) -> tuple[Variable, ...]:
@@ -303,8 +309,10 @@ def _array(data: Any, name: str) -> tuple[NDArray[Any], Kind]:
         if np.ma.getmaskarray(data).any():
             raise DataError(f"{name} has {int(np.ma.getmaskarray(data).sum())} masked values: drop those rows first.")
         data = data.data
-    if hasattr(data, "__cuda_array_interface__") and hasattr(data, "get"):
+    if is_on_device(data) and hasattr(data, "get"):
         data = data.get()  # CuPy
+    elif is_on_device(data) and hasattr(data, "copy_to_host"):
+        data = data.copy_to_host()  # Numba
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         return _plain(_from_sequence(data, name), name)
     try:

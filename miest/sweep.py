@@ -226,7 +226,8 @@ def noise_sweep(
     Notes
     -----
     All sizes share the draws of the noise, so that the curve is smooth and its points err together.
-    Cost: O(n^2 d) once, and O(n^2) for each size: at n = 10,000 and d = 512 twenty sizes take 3 times as long as one.
+    Cost: O(n^2 d) once, and O(n^2) for each size. At n = 10,000 and d = 512 twenty sizes take 4 times as long as one;
+    in few dimensions nearly twenty times, as the pairs cost little beside their exponentials.
     """
     started = perf_counter()
     sizes = [GaussianNoise(std=std) for std in stds]

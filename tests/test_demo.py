@@ -11,6 +11,10 @@ import pytest
 import miest
 from miest import demo
 from miest.cli import main as miest_command
+from miest.estimators.channel import GaussianChannel
+from miest.noise import GaussianNoise
+from miest.plane.quantities import stream
+from miest.plane.run import load_plane
 from miest.result import Flag
 
 
@@ -25,7 +29,9 @@ def run(tmp_path_factory):
     from click.testing import CliRunner
 
     out = tmp_path_factory.mktemp("demo") / "new folder"
-    done = CliRunner().invoke(demo.main, ["--out", str(out), "--epochs", "3"], catch_exceptions=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_PER_DECADE", 2)
+        done = CliRunner().invoke(demo.main, ["--out", str(out), "--epochs", "3"], catch_exceptions=False)
     assert done.exit_code == 0
     return out, done.output
 
@@ -53,7 +59,27 @@ def test_the_probe_set_is_of_digits_with_their_labels(recorded):
     assert [known[row.tobytes()] for row in recorded.layers["input"]] == recorded.labels.tolist()
 
 
+def test_the_plane_at_the_end_is_that_of_the_saved_activations(run):
+    out, _ = run
+    plane, held = load_plane(out / "run"), miest.load(out / "activations.npz")
+    labels = held["labels"]
+    channel = GaussianChannel(noise=GaussianNoise(std=demo.NOISE_VAR**0.5), population=False)
+    last = plane.select(step=plane.steps[-1])
+    for row in last.rows:
+        t = held[row.layer]
+        seed = stream(0, row.layer, row.step)
+        again = channel.estimate(t, labels if row.quantity == "I_TY" else None, seed=seed)
+        assert row.value == pytest.approx(again.value, abs=1e-6)
+    assert len(last.rows) == 2 * (len(demo.HIDDEN) + 1)
+
+
 # properties
+
+
+def test_the_plane_does_not_change_the_training(recorded, run):
+    out, _ = run
+    held = miest.load(out / "activations.npz")
+    assert all(np.array_equal(held[name], t) for name, t in recorded.layers.items())
 
 
 def test_one_seed_gives_one_network_and_another_seed_another(recorded):
@@ -81,10 +107,37 @@ def test_it_writes_activations_results_and_a_picture(run):
         "about_input.json",
         "about_label.json",
         "layers.png",
+        "plane.html",
+        "plane.png",
+        "run",
     }
     held = miest.load(out / "activations.npz")
     assert list(held) == ["input", *(f"layer{i}" for i in range(1, 6)), "labels"]
-    assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
+    assert all((out / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("layers", "plane"))
+
+
+def test_it_ends_with_the_plane_of_the_whole_training(run):
+    out, text = run
+    plane = load_plane(out / "run")
+    assert plane.layers == tuple(f"layer{i}" for i in range(1, 6))
+    assert plane.steps == (0, 1, 3, 10, 32, 45)  # 3 epochs of 15 batches
+    assert plane.axes == {"I_XT": "x", "I_TY": "y"}
+    assert not plane.failed
+    assert plane.scalars[0]["loss"] == pytest.approx(math.log(10), abs=0.2)
+    assert plane.scalars[44]["loss"] < 1.5
+    first, last = (plane.select(step=step, quantity="I_TY", layer="layer1").rows[0].value for step in (0, 45))
+    assert 0 < first < last < math.log(10)
+    page = (out / "plane.html").read_text(encoding="utf-8")
+    assert "test accuracy" in page
+    assert "layer5" in page
+    assert text.rstrip().splitlines()[-1].startswith("Wrote plane.png, plane.html, ")
+
+
+def test_it_can_be_run_again_into_the_same_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_PER_DECADE", 1)
+    first, second = (demo.train_and_record(epochs=1, hidden=(4,), run=tmp_path / "run") for _ in range(2))
+    assert np.array_equal(first.layers["layer2"], second.layers["layer2"])
+    assert load_plane(tmp_path / "run").steps[-1] == 15
 
 
 def test_the_results_are_of_every_layer_by_every_estimator(run):

@@ -51,6 +51,7 @@ LAYERS = [
     ("miest.traits", "miest/traits.py"),
     ("miest.noise", "miest/noise.py"),
     ("miest.plane.layers", "miest/plane/layers.py"),
+    ("miest.plane.inputs", "miest/plane/inputs.py"),
     ("miest.neural", "miest/neural"),
     ("miest.estimators", "miest/estimators"),
     ("miest.tasks", "miest/tasks"),

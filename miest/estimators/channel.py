@@ -37,8 +37,9 @@ _AUTO_EVALUATIONS = 8192  # of the mixture; fewer rows get more draws each
 _REACH = 1e100  # noise standard deviations; squared distances stay finite
 _STDS = (1e-150, 1e150)  # whose squares float64 holds
 _SATURATED = 0.9  # share of ln n above which the rows, not the layer, are being measured
+_UNSURE = 1 / 3  # of the correction for rows that were not drawn, which may be wrong; see Error in GaussianChannel
 _UNDERSAMPLED = 0.2  # nats that the rows may lack of the distribution; see Error in GaussianChannel
-_UNDERSAMPLED_LABELS = 0.1  # nats between labels seen with the row itself and without it
+_UNDERSAMPLED_LABELS = 9  # nats between labels seen with the row itself and without it
 
 Doubt = tuple[Flag | None, str]  # None: a choice made for the caller, which is said but is no reason for doubt
 
@@ -77,10 +78,26 @@ class GaussianChannel(Estimator):
         by the other, both ways; `gap`, out_of_sample - in_sample: what was memorised. In expectation the value for the
         distribution lies between in_sample and leave_one_out (with labels: between leave_one_out and in_sample).
         `noise_entropy` is h(eps), so that h(T+eps) is the value plus it.
-    Interval: with population=True, of the value under another sample of n independent rows, from the spread over rows,
-        which holds that of the noise too. With population=False, of the Monte-Carlo error alone, which tells nothing
-        of other rows; with one draw a row it is an upper limit on that. None where SATURATED or UNDERSAMPLED.
-    {measured}
+    Interval: with population=True, for another sample of n independent rows: the spread over rows, which holds that of
+        the noise, and a third of value - in_sample, which is about what the correction for missing rows may be wrong.
+        Coverage at 95%: 92% to 97% for the unflagged lines below, 90% to 97% at n = 200; with labels 90% to 98%.
+        With population=False, of the Monte-Carlo error alone, which tells nothing of other rows; with one draw a row
+        it is an upper limit on that. None where SATURATED or UNDERSAMPLED.
+    Error: of the value, of in_sample and of leave_one_out, for t Gaussian of variance s in each of d coordinates, noise
+        of std=1 and n = 1,000; means over 200 samples, nats; the truth is d/2 ln(1 + s)::
+
+            d = 1,  s = 10       -0.002 (sd 0.020)   -0.005    0.001
+            d = 1,  s = 1,000    -0.003 (sd 0.022)   -0.034    0.18
+            d = 3,  s = 10       -0.003 (sd 0.035)   -0.074    0.090
+            d = 5,  s = 4        -0.009 (sd 0.039)   -0.14     0.14
+            d = 10, s = 1        -0.006 (sd 0.033)   -0.11     0.089
+            d = 3,  s = 30       -0.010 (sd 0.039)   -0.25     0.46    UNDERSAMPLED from here on
+            d = 10, s = 2        -0.11  (sd 0.040)   -0.51     0.44
+            d = 3,  s = 100      -0.27  (sd 0.013)   -0.82     2.4
+
+        At n = 10,000, sixty random linear layers of up to 3 units came within 0.027 (0.008 root mean square). Cubes,
+        ReLU and tanh layers, clusters and curves: within 0.054 at n = 1,000 wherever nothing was flagged. Student's t
+        with 3 degrees of freedom in 3 dimensions: -0.09, without a flag.
     Wrong when: the noise is small for n and d, and few rows see each other. SATURATED: a row is told from all others,
         and the value is ln n whatever the layer does. UNDERSAMPLED: more than 0.2 nats depend on rows that were not
         drawn; the value is then too small (too large with labels), more so where the tails are heavy.
@@ -89,8 +106,8 @@ class GaussianChannel(Estimator):
         flow in deep neural networks", for the mixture by Monte Carlo; Kolchinsky, Tracey (2017), doi:10.3390/e19070361,
         for the bounds; Elad, Haviv, Blau, Michaeli (2019), section 3, for the quantity.
     Differs: Goldfeld et al. report the value for the rows; here what n rows lack is added, unless population=False.
-        The value stays within `lower` and `upper`. Noise comes as eps and -eps, and what follows its length is regressed
-        out.
+        The value stays within `lower` and `upper`. Noise comes as eps and -eps, and what follows its length is
+        regressed out.
     """
 
     noise: GaussianNoise | ZeroEntropyNoise | Literal["auto"] = "auto"
@@ -214,6 +231,8 @@ def channel_result(
     interval = None
     if estimator.level is not None and Flag.SATURATED not in flags and Flag.UNDERSAMPLED not in flags:
         reach = float(ndtri((1 + estimator.level) / 2)) * error
+        if estimator.population:
+            reach = math.hypot(reach, _UNSURE * (corrected - in_sample))
         interval = (value - reach, value + reach)
     return MIResult(
         value=value,

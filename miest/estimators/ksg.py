@@ -70,7 +70,7 @@ class KSG(Estimator):
     k : int                     neighbours; larger: less variance, more bias. 3 to 10 is usual
     variant : 1 or 2            eq. 8 (one joint radius) or eq. 9 (a radius a marginal; no conditional form)
     standardize : bool          give every column mean 0 and standard deviation 1 first, so that units do not matter
-    neighbours : str or Neighbours   backend: "auto", "tree", "cpu", "kdtree", "reference", or an object
+    neighbours : str or Neighbours   "auto", "tree", "cpu", "cuda", "faiss", "kdtree", "reference", or a backend itself
     level : float or None       of the interval; None makes none, which is quicker
     checks : bool               look for copies, uneven margins and determinism among some thousand rows; False is for
                                 loops over data that were checked once
@@ -132,7 +132,7 @@ class KSG(Estimator):
             return constant
         points = blocks(arguments, self.standardize)
         n, d = arguments[0].n, sum(block.shape[1] for block in points)
-        backend = resolved(self.neighbours, n, d)
+        backend = resolved(self.neighbours, n, d, on_device=any(v.on_device for v in arguments))
         if given is not None:
             xs, ys, zs = points
             points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
@@ -141,10 +141,12 @@ class KSG(Estimator):
         value = digamma(self.k) + whole - sum_of_means(counts[:2] + offset)
         floors = least_counts(counts[:2], self.k) if self.variant == 1 else np.full((2, n), self.k)
         ceiling = digamma(self.k) + whole - sum_of_means(floors + offset)
+        inexact, found = approximation(backend, points, self.k)
         doubts = [
             *(saturation(value, ceiling) or distance(radius, arguments[:2], value=value, standardize=self.standardize)),
             *ties(arguments, radius),
             *numbers_from_symbols(arguments),
+            *inexact,
             *(traits_doubts(arguments, float(value), self.k) if self.checks else []),
         ]
         flags = tuple(flag for flag, _ in doubts)
@@ -182,6 +184,7 @@ class KSG(Estimator):
                 count_y_mean=float(counts[1].mean()),
                 tie_fraction_x=arguments[0].tie_fraction,
                 tie_fraction_y=arguments[1].tie_fraction,
+                **found,
                 **made,
             ),
             seconds=perf_counter() - started,
@@ -237,15 +240,17 @@ class TotalCorrelation(Estimator):
             )
         (points,) = blocks((sample,), self.standardize)
         columns = [np.ascontiguousarray(column[:, None]) for column in points.T]
-        backend = resolved(self.neighbours, sample.n, kept)
+        backend = resolved(self.neighbours, sample.n, kept, on_device=sample.on_device)
         radius, counts = backend.joint_radius_and_counts(columns, self.k)
         whole = digamma(self.k) + (kept - 1) * digamma(sample.n)
         value = whole - sum_of_means(counts + 1)
         ceiling = whole - digamma(self.k) - (kept - 1) * digamma(self.k + 1)
+        inexact, found = approximation(backend, columns, self.k)
         doubts = [
             *(saturation(value, ceiling) or distance(radius, (sample,), value=value, standardize=self.standardize)),
             *ties((sample,), radius),
             *numbers_from_symbols((sample,)),
+            *inexact,
         ]
         flags = tuple(flag for flag, _ in doubts)
 
@@ -272,7 +277,11 @@ class TotalCorrelation(Estimator):
             flags=flags,
             notes=tuple(note for _, note in doubts),
             diagnostics=Diagnostics(
-                neighbours=backend.name, radius_median=float(np.median(radius)), varying_columns=kept, **made
+                neighbours=backend.name,
+                radius_median=float(np.median(radius)),
+                varying_columns=kept,
+                **found,
+                **made,
             ),
             seconds=perf_counter() - started,
         )
@@ -286,9 +295,9 @@ def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.
     return [np.ascontiguousarray(block, dtype) for block in kept]
 
 
-def resolved(backend: str | Neighbours, n: int, d: int) -> Neighbours:
-    """A backend from its name, or as it is."""
-    return neighbours(backend, n=n, d=d) if isinstance(backend, str) else backend
+def resolved(backend: str | Neighbours, n: int, d: int, *, on_device: bool = False) -> Neighbours:
+    """A backend from its name, or as it is; "auto" takes data that live on a GPU there."""
+    return neighbours(backend, n=n, d=d, on_device=on_device) if isinstance(backend, str) else backend
 
 
 def for_part(backend: str | Neighbours, n: int, d: int) -> Neighbours:
@@ -390,6 +399,19 @@ def numbers_from_symbols(arguments: Sequence[Variable]) -> Doubts:
         "for counts or pixels say so with miest.continuous."
     )
     return [(Flag.DISCRETE, note)]
+
+
+def approximation(backend: Neighbours, points: list[NDArray[np.floating]], k: int) -> tuple[Doubts, dict[str, float]]:
+    """Doubt neighbours that a backend looked for in part of the data only, and the share of them that it finds."""
+    if getattr(backend, "exact", True):
+        return [], {}
+    recall = float(backend.recall(points, k))  # type: ignore[attr-defined]
+    note = (
+        f"neighbours={backend.name!r} looked through part of the data and found {recall:.1%} of the {k} nearest "
+        "neighbours in a sample of rows; each that it missed makes a radius and its counts too large. Use "
+        "neighbours='auto', or let it look further."
+    )
+    return [(Flag.APPROXIMATE, note)], {"recall": recall}
 
 
 def traits_doubts(arguments: Sequence[Variable], value: float, k: int) -> Doubts:

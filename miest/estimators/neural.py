@@ -464,7 +464,8 @@ class Discriminator(Neural):
     Notes
     -----
     The mean of an estimate of ln p/q over joint pairs: nothing has to be normalised, so that it has neither the
-    variance of `MINE` nor its limit, and comes closest to the truth of all the critics here; but it may lie on either side.
+    variance of `MINE` nor its limit, and comes closest to the truth of all the critics here; it may lie on either
+    side.
     Wrong when: as `MINE`; an overfitted critic may also read too much. Beyond 70% of ln n nothing that rests on n rows
         can be checked: SATURATED.
     Interval: rows and trainings, not what the critic misses.

@@ -121,7 +121,7 @@ class Separable(Critic):
 
 
 class Bilinear(Separable):
-    """The bilinear form x' W y of two encodings.
+    """The bilinear form x' W y of two encodings, with W from nought: a random W of many columns is far from any truth.
 
     Parameters
     ----------
@@ -131,6 +131,7 @@ class Bilinear(Separable):
 
     def __init__(self, x: nn.Module, y: nn.Module, dx: int, dy: int) -> None:
         form = nn.Linear(dx, dy, bias=False)
+        nn.init.zeros_(form.weight)
         super().__init__(nn.Sequential(x, form), y)
 
 

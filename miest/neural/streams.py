@@ -25,6 +25,11 @@ _FEWEST_IN_ALL = 100  # rows of a source that is split once
 
 def streamed(source: Any, seed: int, device: str | None) -> tuple[Split, int]:
     """One split of a source of pairs that is not two arrays."""
+    if isinstance(source, DataLoader) and getattr(source.sampler, "replacement", False) and not _by_index(source):
+        raise DataError(
+            f"the loader's {type(source.sampler).__name__} draws rows more than once, so that rows held out would be "
+            "trained on too: pass replacement=False, or the dataset itself."
+        )
     if isinstance(source, DataLoader) and _by_index(source):
         return _indexed(source.dataset, source, seed, device)
     if isinstance(source, Dataset) and not isinstance(source, IterableDataset):

@@ -6,15 +6,21 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, Self
 
+import numpy as np
+
 try:
     import torch
     from torch import Tensor, nn
+    from torch.utils.data import DataLoader, Dataset
 except ImportError as error:
     raise ImportError("miest.neural needs torch: pip install 'miest[torch]'.") from error
 
+from miest.neural.preserved import undisturbed
+from miest.plane.inputs import call, checked, home_of, mapped, part, placed, rows_of, split
 from miest.plane.layers import Layer, runnable, select
-from miest.plane.preserved import undisturbed
+from miest.samples import DataError
 
+_ROWS_AT_ONCE = 256
 _SEED = 0  # of what a model draws in evaluation mode
 
 
@@ -67,8 +73,8 @@ class Subnetwork(nn.Module):
                     ) from None
                 return output
         raise ValueError(
-            f"the forward pass called layer {self.layer!r} {len(calls)} times, and call {self.call} was asked for: name "
-            "a layer that this input reaches, or a module around it."
+            f"layer {self._label!r} was not reached: the forward pass called {self.layer!r} {len(calls)} times. Name a "
+            "layer that this input reaches, or a module around it."
         )
 
     def extra_repr(self) -> str:
@@ -138,6 +144,55 @@ def subnetwork_of(model: nn.Module, layer: Layer | None = None) -> Subnetwork:
     for parameter in copied.parameters():
         parameter.grad = None
     return Subnetwork(copied, name, list(copied.modules())[place], call)
+
+
+def activations(network: nn.Module, x: Any) -> Tensor:
+    """What a network makes of every row of x, flattened.
+
+    Parameters
+    ----------
+    network : nn.Module         as it is: in evaluation mode already
+    x : (n, ...) array or tensor, a dictionary of them, a pair (inputs, labels), a Dataset or a DataLoader
+
+    Returns
+    -------
+    (n, d) Tensor               float32 or float64, on the device of the network
+
+    Raises
+    ------
+    DataError
+        if x has no rows, the network does not give one row for each, or gives NaN or infinity
+    """
+    home, parts = home_of(network), []
+    with torch.no_grad():
+        for inputs in _batches(x):
+            rows, output = rows_of(inputs), call(network, placed(inputs, *home))
+            if not isinstance(output, Tensor) or not output.ndim or len(output) != rows or not output.numel():
+                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise DataError(f"{network!r} gave {got} for {rows} rows: a layer must have the samples on axis 0.")
+            output = output.flatten(1) if output.ndim > 1 else output[:, None]
+            parts.append(output if output.dtype == torch.float64 else output.float())
+    if not parts:
+        raise DataError("x has no rows: pass inputs with the samples on axis 0.")
+    t = torch.cat(parts)
+    if not torch.isfinite(t).all():
+        bad = int((~torch.isfinite(t)).any(1).sum())
+        raise DataError(f"{network!r} gives NaN or infinity in {bad} of {len(t)} rows: mend the inputs or the network")
+    return t
+
+
+def _batches(x: Any) -> Iterator[Any]:
+    """Inputs of a few rows at a time."""
+    if isinstance(x, Dataset):
+        x = DataLoader(x, batch_size=_ROWS_AT_ONCE)
+    if isinstance(x, DataLoader):
+        for batch in x:
+            yield mapped(split(batch)[0], checked)
+        return
+    x = np.asarray(x) if isinstance(x, list) else x
+    inputs = mapped(split(x)[0], checked)
+    for start in range(0, rows_of(inputs), _ROWS_AT_ONCE):
+        yield part(inputs, slice(start, start + _ROWS_AT_ONCE))
 
 
 @contextmanager

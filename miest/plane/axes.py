@@ -91,7 +91,8 @@ def wherever(estimator: Any, labels: NDArray[Any] | None, there: Sequence[Mappin
 def _default(axis: Axis, labels: NDArray[Any] | None) -> list[Any]:
     """Information in the layer with one noise for all layers and both axes, so that they can be compared.
 
-    One draw of the noise a row: what it adds to the error is a fraction of what the rows make.
+    It is that of the probe set, whose H(X) and H(Y) bound it. One draw of the noise a row keeps it cheap: the standard
+    error is some 0.02 nats at n = 2,000, and the interval holds it.
     """
     if axis == "y" and labels is None:
         return []
@@ -102,7 +103,7 @@ def _default(axis: Axis, labels: NDArray[Any] | None) -> list[Any]:
     from miest.estimators.channel import GaussianChannel
     from miest.noise import ZeroEntropyNoise
 
-    return [GaussianChannel(noise=ZeroEntropyNoise(), draws=1)]
+    return [GaussianChannel(noise=ZeroEntropyNoise(), population=False, draws=1)]
 
 
 def _listed(asked: Any) -> list[Any]:
@@ -158,6 +159,14 @@ def _keyed(
     base: str, estimator: Any, axis: Axis | None, there: Sequence[Mapping[str, Any]], *, labels: bool
 ) -> Quantity:
     """With the plain key where it is free, otherwise with the estimator's name and changed settings in brackets."""
+    if is_own(estimator) and type(estimator).__name__ == "Noisy":  # the layer is the one to be noised
+        estimator = replace(estimator, noised="x" if labels else "y")
+    if is_own(estimator) and type(estimator).__name__ == "AAMINE":
+        if type(estimator.subnetwork).__name__ != "Identity":
+            raise ValueError(
+                f"{estimator} computes its layer itself, and in a plane the layers are recorded: pass them through, "
+                "AAMINE(torch.nn.Identity(), noise)."
+            )
     new = Quantity(base, estimator, axis, labels=labels)
     for other in there:
         same = (other["estimator"], other["labels"]) == (new.text, labels)

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miest.estimators.estimator import Estimator
 from miest.files import matching
 from miest.plane.axes import resolved
 from miest.plane.quantities import Quantity, is_own, stream
@@ -29,6 +30,8 @@ from miest.plane.snapshot import Snapshot
 from miest.plane.trajectory import Trajectory
 
 OnError = Literal["record", "raise"]
+
+_TORCH = ("miest.estimators.neural", "miest.estimators.aamine")
 
 
 @dataclass(frozen=True)
@@ -287,11 +290,18 @@ def _same_anywhere(seed: int, measure: Any) -> Iterator[None]:
 
 
 def _torch_for(measure: Any) -> Any:
-    """The module torch, where it is in use or the measure may come to use it; most of miest's estimators do not."""
-    neural = not is_own(measure) or "neural" in type(measure).__module__
-    if "torch" not in sys.modules and neural and find_spec("torch") is not None:
+    """The module torch, where it is in use or the measure may come to use it."""
+    if "torch" not in sys.modules and _may_use_torch(measure) and find_spec("torch") is not None:
         return import_module("torch")
     return sys.modules.get("torch")
+
+
+def _may_use_torch(measure: Any) -> bool:
+    """Whether it is a measure of somebody else, or one of miest's own that trains critics, or is made of such."""
+    if not is_own(measure) or type(measure).__module__ in _TORCH:
+        return True
+    parts = [getattr(measure, f.name) for f in fields(measure)] if is_dataclass(measure) else []
+    return any(isinstance(part, Estimator) and _may_use_torch(part) for part in parts)
 
 
 def _one_thread() -> Any:

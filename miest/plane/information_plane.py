@@ -56,8 +56,8 @@ class InformationPlane:
         see `miest.plane.recorder.Recorder`. Integer labels are classes, floats are continuous.
     ixt, ity : None, or one or a list of estimators, their names ("kde:noise_var=0.1"), functions and `Quantity`
         what is estimated of the input (of a layer alone) and of the label. None: `GaussianChannel` with
-        `ZeroEntropyNoise` for both, or `MixedKSG` for continuous labels; an empty list: nothing. With
-        ``estimate="later"``, None leaves it open.
+        `ZeroEntropyNoise` for both, of the probe set as the whole population, or `MixedKSG` for continuous labels; an
+        empty list: nothing. With ``estimate="later"``, None leaves it open.
     quantities : list, or mapping from keys
         what has no place in the plane: estimators, functions, `Quantity`, or "total-correlation",
         "correlation-dimension", "linear-probe", "binned-entropy"

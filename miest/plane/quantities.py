@@ -19,18 +19,20 @@ from miest.result import MIResult
 
 Axis = Literal["x", "y"]
 
-# What an estimator answers with a layer alone, by class. All others compare the layer with labels, and need them.
+# What an estimator answers without labels, by class. All others compare the layer with labels, and need them.
 _ALONE = {
     "KDE": "I_XT",
     "GaussianChannel": "I_XT",
     "Noisy": "I_XT",
+    "AAMINE": "I_XT",
     "Binning": "H_bin",
     "PlugIn": "H_T",
     "TotalCorrelation": "TC",
     "CorrelationDimension": "dimension",
     "KozachenkoLeonenko": "h_T",
 }
-_NEVER_WITH_LABELS = ("TotalCorrelation", "CorrelationDimension", "KozachenkoLeonenko")
+_NEVER_WITH_LABELS = ("TotalCorrelation", "CorrelationDimension", "KozachenkoLeonenko", "AAMINE")
+_WITH_INPUTS = ("Noisy",)  # which compares the layer with the inputs themselves
 _WITH_LABELS = {"LinearProbe": "H_Y_given_T"}
 
 _NAMES = {
@@ -93,7 +95,8 @@ class Quantity:
                 labels = len([name for name in takes if name not in ("seed", "inputs")]) > 1
             object.__setattr__(self, "labels", labels)
         if self.inputs is None:
-            object.__setattr__(self, "inputs", "inputs" in takes)
+            inputs = "inputs" in takes or (is_own(self.measure) and type(self.measure).__name__ in _WITH_INPUTS)
+            object.__setattr__(self, "inputs", inputs and not (known and self.labels))
         object.__setattr__(self, "name", self.name or _NAMES.get(self.key.partition("[")[0], self.key))
 
     def __call__(self, t: Any, labels: Any = None, *, inputs: Any = None, seed: int | None = None) -> MIResult:

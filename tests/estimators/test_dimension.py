@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-
 from miest import CorrelationDimension, Flag, MIResult
 from miest.estimators.auto import named
 

@@ -147,7 +147,7 @@ def test_data_that_cannot_be_used() -> None:
         made.estimate(T, LABELS)
     with pytest.raises(DataError, match=r"x is discrete .*noised='y'"):
         Noisy(noised="x").estimate(LABELS, T)
-    with pytest.raises(DataError, match="y reaches 1e.12, where float64 cannot hold noise of std=0.1"):
+    with pytest.raises(DataError, match=r"y reaches 1e.12, where float64 cannot hold noise of std=0.1"):
         made.estimate(X, T + 1e12)
     with pytest.raises(DataError, match="x has 1000 samples and y has 999"):
         made.estimate(X, T[1:])

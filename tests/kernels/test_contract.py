@@ -7,12 +7,22 @@ refusals    every raise of the contract and the registry
 
 import numpy as np
 import pytest
+from cuda_shim import Shim
 
 from miest_kernels import BACKENDS, neighbours
+from miest_kernels.contract import Neighbours
+from miest_kernels.cuda import Cuda
 from miest_kernels.reference import Reference
 
 ORACLE = Reference()
-OTHERS = [name for name in BACKENDS if name != "reference"]
+SHIM = Shim()
+# The CUDA sources run twice: on a device where there is one, and everywhere on the processor.
+ALL = [*(pytest.param(n, marks=pytest.mark.gpu) if n == "cuda" else n for n in BACKENDS), "cuda on the processor"]
+OTHERS = [name for name in ALL if name != "reference"]
+
+
+def backend_of(name: str) -> Neighbours:
+    return Cuda(device=SHIM) if name == "cuda on the processor" else neighbours(name)
 
 
 def data(case: str, n: int = 400, seed: int = 0) -> list[np.ndarray]:
@@ -62,7 +72,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_float64_equals_the_reference(name: str, case: str, k: int) -> None:
-    backend, blocks = neighbours(name), data(case)
+    backend, blocks = backend_of(name), data(case)
     radius, counts = backend.joint_radius_and_counts(blocks, k)
     expected_radius, expected_counts = ORACLE.joint_radius_and_counts(blocks, k)
     np.testing.assert_array_equal(radius, expected_radius)
@@ -85,7 +95,7 @@ def test_any_size_and_number_of_blocks(name: str, n: int, dims: tuple[int, ...])
     blocks = [rng.standard_normal((n, d)) for d in dims]
     k = min(3, n - 1)
     for ours, expected in zip(
-        neighbours(name).joint_radius_and_counts(blocks, k),
+        backend_of(name).joint_radius_and_counts(blocks, k),
         ORACLE.joint_radius_and_counts(blocks, k),
         strict=True,
     ):
@@ -96,7 +106,7 @@ def test_any_size_and_number_of_blocks(name: str, n: int, dims: tuple[int, ...])
 @pytest.mark.parametrize("case", ["random", "integers", "wide", "heavy tails", "duplicated"])
 def test_float32_counts_lie_within_one_rounding_of_the_radius(name: str, case: str) -> None:
     blocks = [block.astype(np.float32) for block in data(case)]
-    radius, counts = neighbours(name).joint_radius_and_counts(blocks, 3)
+    radius, counts = backend_of(name).joint_radius_and_counts(blocks, 3)
     assert radius.dtype == np.float32
     exact = [block.astype(np.float64) for block in blocks]
     np.testing.assert_allclose(radius, ORACLE.kth_radius(exact, 3), rtol=2e-7)
@@ -106,31 +116,31 @@ def test_float32_counts_lie_within_one_rounding_of_the_radius(name: str, case: s
         assert (count <= ORACLE.count_within(block, wide * (1 + 3e-7), closed=True)).all()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ALL)
 def test_row_order_changes_nothing(name: str) -> None:
     blocks = data("tied")
     order = np.random.default_rng(1).permutation(len(blocks[0]))
-    radius, counts = neighbours(name).joint_radius_and_counts(blocks, 3)
-    shuffled, shuffled_counts = neighbours(name).joint_radius_and_counts([b[order] for b in blocks], 3)
+    radius, counts = backend_of(name).joint_radius_and_counts(blocks, 3)
+    shuffled, shuffled_counts = backend_of(name).joint_radius_and_counts([b[order] for b in blocks], 3)
     np.testing.assert_array_equal(shuffled, radius[order])
     np.testing.assert_array_equal(shuffled_counts, counts[:, order])
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ALL)
 def test_input_may_be_read_only(name: str) -> None:
     blocks = data("random")
     for block in blocks:
         block.flags.writeable = False
-    radius, _ = neighbours(name).joint_radius_and_counts(blocks, 3)
+    radius, _ = backend_of(name).joint_radius_and_counts(blocks, 3)
     radius.flags.writeable = False
-    neighbours(name).count_within(blocks[0], radius)
-    neighbours(name).reach_within(blocks, radius)
+    backend_of(name).count_within(blocks[0], radius)
+    backend_of(name).reach_within(blocks, radius)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ALL)
 def test_radius_zero_and_below_and_infinite(name: str) -> None:
     block = np.array([[0.0], [0.0], [1.0]])
-    count = neighbours(name).count_within
+    count = backend_of(name).count_within
     assert count(block, np.zeros(3)).tolist() == [0, 0, 0]
     assert count(block, np.zeros(3), closed=True).tolist() == [1, 1, 0]
     assert count(block, np.full(3, -1.0)).tolist() == [0, 0, 0]
@@ -138,7 +148,7 @@ def test_radius_zero_and_below_and_infinite(name: str) -> None:
     assert count(block, np.full(3, np.inf)).tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     ("blocks", "k", "message"),
     [
@@ -153,7 +163,7 @@ def test_radius_zero_and_below_and_infinite(name: str) -> None:
 )
 def test_broken_contract_raises(name: str, blocks: list[np.ndarray], k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        neighbours(name).joint_radius_and_counts(blocks, k)
+        backend_of(name).joint_radius_and_counts(blocks, k)
 
 
 def test_unknown_backend_raises_with_the_known_ones() -> None:

@@ -12,7 +12,9 @@ from threadpoolctl import threadpool_limits
 
 import miest
 from miest.estimators.neural import MINE
-from miest.plane.estimation import Work, estimate_plane, measured
+from miest.estimators.noisy import Noisy
+from miest.noise import ZeroEntropyNoise
+from miest.plane.estimation import Work, _may_use_torch, estimate_plane, measured
 from miest.plane.information_plane import InformationPlane
 from miest.plane.quantities import Quantity
 from miest.plane.run import load_plane, read_settings, snapshots
@@ -203,9 +205,16 @@ def test_the_plan_of_a_run_is_carried_out(network, probe, tmp_path):
 
 
 def test_defaults_where_nothing_was_planned(recorded):
-    pytest.importorskip("miest.estimators.channel")
     found = estimate_plane(recorded, layers="3", steps=[0])
     assert [row.name for row in found.rows] == ["I(X;T+eps)", "I(T+eps;Y)"]
+
+
+def test_torch_is_loaded_for_those_who_may_use_it():
+    def own(t):
+        return 0.0
+
+    assert not any(map(_may_use_torch, [miest.KSG(), KDE, Noisy(noise=ZeroEntropyNoise())]))
+    assert all(map(_may_use_torch, [own, MINE(), Noisy(estimator=MINE(), noise=ZeroEntropyNoise())]))
 
 
 def test_work_can_be_sent(recorded, live):

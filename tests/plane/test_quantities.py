@@ -3,13 +3,17 @@
 import json
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import miest
+from miest.estimators.aamine import AAMINE
+from miest.estimators.channel import GaussianChannel
 from miest.estimators.estimator import Estimator
+from miest.estimators.noisy import Noisy
+from miest.noise import GaussianNoise
 from miest.plane.axes import resolved, wherever
 from miest.plane.quantities import (
     READY,
@@ -79,7 +83,6 @@ def test_ready_quantities():
 
 
 def test_correlation_dimension():
-    pytest.importorskip("miest.estimators.dimension")
     (found,) = resolved(ixt=[], ity=[], quantities=["correlation-dimension"], labels=LABELS)
     assert found.axis is None
     disc = RNG.standard_normal((2000, 2)).astype(np.float32)
@@ -87,14 +90,36 @@ def test_correlation_dimension():
 
 
 def test_defaults():
-    channel = pytest.importorskip("miest.estimators.channel")
     x, y = resolved(labels=LABELS)
-    assert isinstance(x.measure, channel.GaussianChannel)
+    assert isinstance(x.measure, GaussianChannel)
     assert x.measure == y.measure
     assert keys(resolved(labels=None)) == ["I_XT"]
     assert isinstance(resolved(labels=LABELS.astype(float))[1].measure, miest.MixedKSG)
     assert resolved(labels=LABELS, default=False) == ()
     assert keys(resolved(ity=[], labels=LABELS)) == ["I_XT"]
+
+
+def test_noise_is_added_to_the_layer():
+    noisy = Noisy(estimator=miest.MixedKSG(), noise=GaussianNoise(std=0.5))
+    x, y = resolved(ixt=noisy, ity=noisy, labels=LABELS)
+    assert (x.key, x.labels, x.inputs) == ("I_XT", False, True)
+    assert (y.key, y.labels, y.inputs) == ("I_TY", True, False)
+    inputs = T @ T[:2].T
+    assert x(T, LABELS, inputs=inputs, seed=1).value == noisy.estimate(inputs, T, seed=1).value
+    assert y(T, LABELS, seed=1).quantity == "I(T+eps;Y)"
+    assert y(T, LABELS, seed=1).value == replace(noisy, noised="x").estimate(T, LABELS, seed=1).value
+
+
+def test_a_critic_that_knows_the_layer():
+    torch = pytest.importorskip("torch")
+    noise = GaussianNoise(std=0.5)
+    (found,) = resolved(ixt=AAMINE(torch.nn.Identity(), noise, steps=0), ity=[], labels=LABELS)
+    assert (found.labels, found.inputs) == (False, False)
+    result = found(np.tile(T, (4, 1)), seed=0)
+    assert result.quantity == "I(X;T+eps)"
+    assert 0 < result.value < math.log(60)
+    with pytest.raises(ValueError, match=r"the layers are recorded.*AAMINE\(torch.nn.Identity\(\), noise\)"):
+        resolved(ixt=AAMINE(torch.nn.Linear(2, 2), noise), ity=[], labels=None)
 
 
 def test_functions_and_mappings():

@@ -1,0 +1,1 @@
+"""Experiments of the literature on information planes, each run by one command."""
