@@ -102,7 +102,7 @@ class AAMINE(Estimator):
     weight_decay: float = field(default=1e-3, metadata=WHEN_CHANGED)
     average: float = field(default=0.98, metadata=WHEN_CHANGED)
     check_every: int = field(default=25, metadata=WHEN_CHANGED)
-    patience: int = field(default=4, metadata=WHEN_CHANGED)
+    patience: int = field(default=3, metadata=WHEN_CHANGED)
     device: str | None = field(default=None, metadata=WHEN_CHANGED)
     level: float = field(default=0.95, metadata=WHEN_CHANGED)
     progress: Callable[[int, int, int, float], None] | None = field(
@@ -314,7 +314,7 @@ def _doubts(value: float, stderr: float, ceiling: float, found: Diagnostics) -> 
         yield (
             Flag.UNBOUNDED_VARIANCE,
             f"{found.capped:.0%} of the joint scores are above {ceiling:.2f} nats, where marginal pairs are so rare "
-            "that their share of the mean of exp T cannot be known: they were cut there, and the value lacks what is above. "
+            "that their share of the mean of exp T is unknown: they were cut there, and the value lacks the rest. "
             "Pass more rows, or use larger noise.",
         )
 

@@ -39,7 +39,7 @@ _STDS = (1e-150, 1e150)  # whose squares float64 holds
 _SATURATED = 0.9  # share of ln n above which the rows, not the layer, are being measured
 _UNSURE = 1 / 3  # of the correction for rows that were not drawn, which may be wrong; see Error in GaussianChannel
 _UNDERSAMPLED = 0.2  # nats that the rows may lack of the distribution; see Error in GaussianChannel
-_UNDERSAMPLED_LABELS = 9  # nats between labels seen with the row itself and without it
+_UNDERSAMPLED_LABELS = 0.1  # nats between labels seen with the row itself and without it
 
 Doubt = tuple[Flag | None, str]  # None: a choice made for the caller, which is said but is no reason for doubt
 

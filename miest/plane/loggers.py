@@ -51,7 +51,8 @@ def logger(target: Any) -> Logger:
 
     Notes
     -----
-    Failed estimates and infinite values are not sent; the trajectory has them.
+    Failed estimates and infinite values are not sent; the trajectory has them. W&B counts each step of the plane as one
+    of its own: leave ``step=`` out of your own ``run.log``, or send rows by a function.
     """
     if hasattr(target, "add_scalar"):
         return _Guarded(TensorBoardLogger(target))

@@ -20,9 +20,10 @@ from scipy.special import logsumexp
 
 import miest
 from miest.estimators.channel import GaussianChannel
+from miest.estimators.channel_information import channel_information
 from miest.estimators.kde import KDE
 from miest.estimators.spec import parsed
-from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise
+from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise, noise_generator
 from miest.result import Flag, MIResult
 from miest.samples import DataError, continuous, discrete
 
@@ -107,6 +108,50 @@ def test_bounds_are_those_of_kde() -> None:
     assert found.h_y == pytest.approx(known.h_y, abs=1e-12)
     auto = GaussianChannel().estimate(t)
     assert auto.diagnostics.noise_std**2 == pytest.approx(KDE().estimate(t).diagnostics.noise_var, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [7, 30])
+def test_rows_by_the_formulas(n: int) -> None:
+    """Everything from the kernels of all pairs, with the same halves and noise."""
+    t, codes = np.random.default_rng(n).standard_normal((n, 2)), np.arange(n) % 3
+    (found,) = channel_information(t, [0.4], codes, 1, noise_generator(2))
+    rng, half = noise_generator(2), np.empty(n, int)
+    shuffled = rng.permutation(n)
+    half[shuffled[np.argsort(codes[shuffled], kind="stable")]] = np.arange(n) % 2
+    noise = rng.standard_normal((n, 2))
+    same_half, same_class = half[:, None] == half, codes[:, None] == codes
+    for mixture, kept in ((found.total, np.ones((n, n), bool)), (found.within, same_class)):
+        size, size_own = kept.sum(axis=1), (kept & same_half).sum(axis=1)
+        expected = np.zeros((4, n))
+        for sign in (1, -1):
+            moved = t + 0.4 * sign * noise
+            kernel = np.exp(-((moved[:, None] - t) ** 2).sum(axis=2) / 0.32) * kept
+            kernel /= np.diag(kernel)[:, None]
+            everyone, own = kernel.sum(axis=1), (kernel * same_half).sum(axis=1)
+            other = (kernel * ~same_half).sum(axis=1)
+            expected[0] += np.log(size / everyone) / 2
+            expected[1] += 2 * corrected(everyone, size) / 2 - corrected(own, size_own) / 2
+            expected[2] += np.log((size - 1) / (everyone - 1)) / 2
+            expected[3] += np.log((size - size_own) / other) / 2
+        assert mixture is not None
+        np.testing.assert_allclose(mixture.rows[:, 0], expected, rtol=0, atol=1e-7)  # of 1 + S - 1
+    np.testing.assert_allclose(found.lengths[0], ((noise**2).sum(axis=1) - 2) / 2, rtol=0, atol=1e-12)
+
+
+def corrected(everyone: Array, size: NDArray[np.intp]) -> Array:
+    """Half way between the density with the row and without it, up to the digamma's ln n + 0.577."""
+    with np.errstate(divide="ignore"):
+        with_row, without = np.log(size / everyone), np.log((size - 1) / (everyone - 1))
+    return np.minimum((with_row + without) / 2, np.log(size) + 0.5772156649015329)
+
+
+def test_interval_holds_the_spread_of_rows_and_a_third_of_the_correction() -> None:
+    t = np.random.default_rng(10).standard_normal((400, 3))
+    result = channel(0.5).estimate(t)
+    correction = result.value - result.diagnostics.in_sample
+    assert correction > 0.02
+    reach = math.hypot(1.959964 * result.diagnostics.standard_error, correction / 3)
+    assert result.interval == pytest.approx((result.value - reach, result.value + reach), abs=1e-6)
 
 
 def test_entropies_of_the_noise() -> None:
@@ -311,6 +356,9 @@ def test_labels_that_the_rows_memorise() -> None:
     assert bad.diagnostics.gap < -1
     assert not good.flags
     assert abs(good.value) < 0.05
+    some = channel(1.5).estimate(t, labels)
+    assert 0.1 < some.diagnostics.in_sample - some.diagnostics.leave_one_out < 5
+    assert some.flags == (Flag.UNDERSAMPLED,)
     clear = channel(0.3).estimate(t + 100 * labels[:, None], labels)  # as few rows, but the classes are far apart
     assert clear.value == pytest.approx(clear.diagnostics.h_y, abs=1e-9)
     assert not clear.flags
