@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from miest.comparison import Comparison, compare
     from miest.consistency import Consistency, self_consistency
     from miest.diagnosis import Diagnosis, diagnose
+    from miest.estimators.aamine import AAMINE
     from miest.estimators.auto import (
         Auto,
         conditional_mutual_information,
@@ -34,15 +35,18 @@ if TYPE_CHECKING:
     from miest.estimators.neural import CLUB, MINE, NWJ, SMILE, Discriminator, InfoNCE
     from miest.estimators.noisy import Noisy
     from miest.files import load
+    from miest.neural.subnetwork import subnetwork_of
     from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise
     from miest.plane.adapters import lightning_callback, transformers_callback
     from miest.plane.checkpoints import from_checkpoints
+    from miest.plane.estimation import estimate_plane
     from miest.plane.gradients import GradientSNR, gradient_signal_to_noise
     from miest.plane.information_plane import InformationPlane
     from miest.plane.quantities import Quantity
     from miest.plane.recorder import Recorder
     from miest.plane.reductions import Flatten, MaxPool, MeanPool, RandomProjection, Reduction, Token
     from miest.plane.report import write_report
+    from miest.plane.row import Row
     from miest.plane.run import load_plane
     from miest.plane.schedule import AtSteps, EverySchedule, LogSchedule
     from miest.plane.snapshot import Snapshot
@@ -64,6 +68,7 @@ _HOME = {
     "self_consistency": "miest.consistency",
     "Diagnosis": "miest.diagnosis",
     "diagnose": "miest.diagnosis",
+    "AAMINE": "miest.estimators.aamine",
     "Auto": "miest.estimators.auto",
     "conditional_mutual_information": "miest.estimators.auto",
     "entropy": "miest.estimators.auto",
@@ -91,12 +96,14 @@ _HOME = {
     "SMILE": "miest.estimators.neural",
     "Noisy": "miest.estimators.noisy",
     "load": "miest.files",
+    "subnetwork_of": "miest.neural.subnetwork",
     "GaussianNoise": "miest.noise",
     "UniformNoise": "miest.noise",
     "ZeroEntropyNoise": "miest.noise",
     "lightning_callback": "miest.plane.adapters",
     "transformers_callback": "miest.plane.adapters",
     "from_checkpoints": "miest.plane.checkpoints",
+    "estimate_plane": "miest.plane.estimation",
     "GradientSNR": "miest.plane.gradients",
     "gradient_signal_to_noise": "miest.plane.gradients",
     "InformationPlane": "miest.plane.information_plane",
@@ -109,6 +116,7 @@ _HOME = {
     "Reduction": "miest.plane.reductions",
     "Token": "miest.plane.reductions",
     "write_report": "miest.plane.report",
+    "Row": "miest.plane.row",
     "load_plane": "miest.plane.run",
     "AtSteps": "miest.plane.schedule",
     "EverySchedule": "miest.plane.schedule",
@@ -142,6 +150,7 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "AAMINE",
     "CLUB",
     "KDE",
     "KSG",
@@ -187,6 +196,7 @@ __all__ = [
     "Recorder",
     "Reduction",
     "Ross",
+    "Row",
     "Sample",
     "Snapshot",
     "Task",
@@ -202,6 +212,7 @@ __all__ = [
     "diagnose",
     "discrete",
     "entropy",
+    "estimate_plane",
     "from_checkpoints",
     "gradient_signal_to_noise",
     "lightning_callback",
@@ -217,6 +228,7 @@ __all__ = [
     "plot_plane",
     "plot_timeline",
     "self_consistency",
+    "subnetwork_of",
     "suite",
     "total_correlation",
     "transformers_callback",

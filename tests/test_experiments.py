@@ -12,7 +12,7 @@ from miest.estimators.binning import Binning
 from miest.estimators.channel import GaussianChannel
 from miest.experiments import binary_sphere, fashion
 from miest.experiments.compression import SHARE, compressions, table
-from miest.experiments.runs import repeatable, without_run
+from miest.experiments.runs import repeatable, side_by_side, without_run
 from miest.plane.row import Row
 from miest.plane.run import load_plane, snapshots
 from miest.plane.snapshot import Snapshot
@@ -202,6 +202,13 @@ def test_with_weight_decay_the_weights_end_smaller(pictures, tmp_path):
     assert end["weight-decay"] < 0.5 * end["cross-entropy"]
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_calls_give_their_results_in_order_whatever_the_number_of_processes(jobs):
+    assert side_by_side(divmod, [(7, 2), (9, 4), (5, 5)], jobs) == [(3, 1), (2, 1), (1, 0)]
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(divmod, [(7, 2), (9, 0)], jobs)
+
+
 # workflow
 
 
@@ -238,6 +245,8 @@ def test_the_planes_of_both_networks_with_and_without_weight_decay(pictures, tmp
     assert plane.steps == (0, 1, 2)
     assert {row.n for row in plane.rows} == {20}
     assert not plane.failed
+    assert plane.settings["reductions"]["block3"] == "MeanPool()"
+    assert load_plane(tmp_path / "mlp-weight-decay").settings["reductions"].get("relu1", "none") == "none"
     assert set(plane.scalars[2]) == {"test_loss", "test_accuracy"}
     assert done.output.count("\nrelu1 ") == 4  # I_XT and I_TY with each loss
 

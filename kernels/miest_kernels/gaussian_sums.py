@@ -14,6 +14,7 @@ choice depends on the data and the smallest variance alone.
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from miest_kernels.cpu_gaussian import Frame, mixture_block, moments, pack_right, pair_block
 from miest_kernels.cpu_pair_tile import GROUP, frozen, panel
 from miest_kernels.plan import map_rows
+from miest_kernels.registry import prefers_cuda
 
 _TASKS = 24  # ranges of about equally many pairs; part of the definition of the last bits of a sum
 _BYTES_OF_PARTS = 64 * 2**20  # partial sums held at a time; changes no result
@@ -29,13 +31,17 @@ _CANCELLATION = 0.4  # of the error a product of d columns may lose; see the tes
 _BYTES_OF_COPY = 64 * 2**20  # points up to this size are held twice; changes no result
 
 
-def gaussian_log_sums(points: NDArray[np.floating], variances: Sequence[float]) -> NDArray[np.float64]:
+def gaussian_log_sums(
+    points: NDArray[np.floating], variances: Sequence[float], *, on_device: bool = False
+) -> NDArray[np.float64]:
     """Log of the sum of Gaussian kernels from each point to all points, itself included.
 
     Parameters
     ----------
     points : (n, d) float32 or float64
     variances : m numbers > 0       of one coordinate
+    on_device : bool                whether the points live on a CUDA device, which then sums them if it can; so does
+                                    one that is there where the work is long
 
     Returns
     -------
@@ -54,13 +60,17 @@ def gaussian_log_sums(points: NDArray[np.floating], variances: Sequence[float]) 
     Cost: O(n^2 d) for the distances, once, and O(n^2) exponentials a variance; two variances with the ratio 4 cost
     one. Memory O(n m) beside the points.
     """
+    if _on_cuda(points, variances, on_device):
+        from miest_kernels import cuda_sums
+
+        return cuda_sums.gaussian_log_sums(points, variances)
     labels = np.zeros(len(points), np.intp)
     sums: NDArray[np.float64] = np.log(_sums(points, variances, labels)[0])
     return sums
 
 
 def gaussian_log_sums_by_class(
-    points: NDArray[np.floating], variances: Sequence[float], labels: NDArray[np.intp]
+    points: NDArray[np.floating], variances: Sequence[float], labels: NDArray[np.intp], *, on_device: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log of the sum of Gaussian kernels from each point to all points, and to those of its own class.
 
@@ -69,6 +79,7 @@ def gaussian_log_sums_by_class(
     points : (n, d) float32 or float64
     variances : m numbers > 0       of one coordinate
     labels : (n,) integers          the class of each point
+    on_device : bool                as for `gaussian_log_sums`
 
     Returns
     -------
@@ -88,6 +99,10 @@ def gaussian_log_sums_by_class(
     labels = np.asarray(labels)
     if labels.shape != (len(points),) or labels.dtype.kind not in "iu":
         raise ValueError(f"labels must be {len(points)} integers, got {labels.dtype} of shape {labels.shape}.")
+    if _on_cuda(points, variances, on_device):
+        from miest_kernels import cuda_sums
+
+        return cuda_sums.gaussian_log_sums_by_class(points, variances, labels)
     sums = _sums(points, variances, labels.astype(np.intp))
     within = sums[0]
     return np.log(within + sums[1] if len(sums) == 2 else within), np.log(within)
@@ -138,6 +153,13 @@ def mixture_log_density(
     width = queries.shape[1] / 2 * math.log(2 * math.pi * variance)
     logs: NDArray[np.float64] = np.concatenate(parts) * math.log(2) - math.log(len(centers)) - width
     return logs
+
+
+def _on_cuda(points: NDArray[np.floating], variances: Sequence[float], on_device: bool) -> bool:
+    if points.ndim != 2 or points.dtype not in (np.float32, np.float64):  # which is refused in a moment
+        return False
+    pair_dims = float(len(points)) ** 2 * (points.shape[1] + 20 * len(variances))  # an exponential is as long as 20
+    return prefers_cuda(pair_dims / 4e10 / (os.cpu_count() or 1), pair_dims, on_device=on_device)
 
 
 def _sums(points: NDArray[np.floating], variances: Sequence[float], labels: NDArray[np.intp]) -> NDArray[np.float64]:

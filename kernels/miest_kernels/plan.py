@@ -7,12 +7,10 @@ backend (processes, Dask, Ray), so that the same algorithm serves one machine an
 """
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-from joblib import Parallel, delayed
-from joblib.parallel import get_active_backend
 
 Part = TypeVar("Part")
 
@@ -33,6 +31,9 @@ def map_rows(block: Callable[..., Part], n: int, rows: int, *shared: object) -> 
     """
     spans = [(start, min(start + rows, n)) for start in range(0, n, rows)]
     if _joblib_is_configured():
+        from joblib import Parallel, delayed
+        from joblib.parallel import get_active_backend
+
         # "threads" is a hint for a parallel_config that sets n_jobs and no backend: the blocks release the GIL.
         work = Parallel(n_jobs=get_active_backend()[1], prefer="threads")
         return list(work(delayed(block)(start, stop, *shared) for start, stop in spans))
@@ -49,6 +50,10 @@ def _cores() -> int:
 
 def _joblib_is_configured() -> bool:
     """Whether the caller is inside joblib.parallel_config, or inside a joblib worker (which is the same)."""
+    if "joblib" not in sys.modules:  # both have imported it
+        return False
+    from joblib.parallel import get_active_backend
+
     backend, jobs = get_active_backend()
     # A configured backend is one lasting object; where none is set, joblib makes a fresh default at each call.
     return jobs is not None or backend is get_active_backend()[0]

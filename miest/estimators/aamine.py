@@ -74,8 +74,9 @@ class AAMINE(Estimator):
         Algorithm 1 of the paper, with the rows to stop by and to report on taken out of what is trained on.
     Diagnostics: `upper`, with critic="channel", is an upper bound in expectation, by the mixture on the rows reported
         on: I is between `value` and `upper`, but for the spread of rows. `anchor` and `anchor_value` are the mixture
-        and its value before training; `training_value` that of rows trained on; `effective_pairs` how many marginal
-        pairs carry the partition function; `capped` the share of joint scores at the ceiling.
+        and its value before training, and are kept unless held-out rows gain clearly (`corrected`); `training_value` is
+        that of rows trained on; `effective_pairs` how many marginal pairs carry the partition function; `capped` the
+        share of joint scores at the ceiling.
     Ceiling: ln(marginal pairs / 100), since scores are capped so that no pair makes more than a hundredth of the
         partition function. SATURATED from 0.7 of it on; the truth may then be far larger.
     {measured}
@@ -253,6 +254,7 @@ def _result(estimator: AAMINE, folds: "list[Trained]", *, constant: bool) -> MIR
         upper=mean([report.upper for report in reports]),
         anchor=[None if k is None else f"mixture of {k} Gaussians" for k in (fold.components for fold in folds)],
         anchor_value=mean([None if fold.before is None else fold.before.value for fold in folds]),
+        corrected=[fold.corrected for fold in folds],
         training_value=float(weights @ [fold.seen for fold in folds]),
         effective_pairs=min(report.effective for report in reports),
         marginal_pairs=sum(report.pairs for report in reports),
@@ -287,7 +289,8 @@ def _result(estimator: AAMINE, folds: "list[Trained]", *, constant: bool) -> MIR
 
 
 def _doubts(value: float, stderr: float, ceiling: float, found: Diagnostics) -> Iterator[tuple[Flag, str]]:
-    if any(_gaining(curve) for curve, ended in zip(found.stop_curve, found.ended, strict=True) if ended == "steps"):
+    looks = zip(found.stop_curve, found.ended, found.corrected, strict=True)
+    if any(_gaining(curve) for curve, ended, corrected in looks if ended == "steps" and corrected):
         yield (
             Flag.NOT_CONVERGED,
             "held-out rows still gained when the steps ran out, so that a longer training gives more: raise steps.",

@@ -115,13 +115,15 @@ class KDE(Estimator):
         noise_var, doubts = self._noise(t)
         widths = (noise_var, 4 * noise_var)  # of the Kullback-Leibler and the Bhattacharyya kernel
         if labels is None:
-            upper, lower = (math.log(t.n) - gaussian_log_sums(t.numbers, widths)).mean(axis=1).tolist()
+            upper, lower = (
+                (math.log(t.n) - gaussian_log_sums(t.numbers, widths, on_device=t.on_device)).mean(axis=1).tolist()
+            )
             value, apart = upper, lower if self.bound == "lower" else upper
             kind: Kind = "upper bound"
             ceiling: float | None = math.log(t.n)
             found = {}
         else:
-            total, within = gaussian_log_sums_by_class(t.numbers, widths, labels.symbols)
+            total, within = gaussian_log_sums_by_class(t.numbers, widths, labels.symbols, on_device=t.on_device)
             (near, far), (near_y, far_y) = total.mean(axis=1).tolist(), within.mean(axis=1).tolist()
             h_y, apart = _entropy(labels), math.log(t.n) - near
             upper, lower = h_y - near + far_y, h_y - far + near_y

@@ -24,7 +24,7 @@ except ImportError as error:
 from miest.datasets import binary_sphere
 from miest.estimators.binning import Binning
 from miest.experiments.compression import compressions, table
-from miest.experiments.runs import repeatable, without_run, write_pictures
+from miest.experiments.runs import repeatable, side_by_side, without_run, write_pictures
 from miest.plane.estimation import estimate_plane
 from miest.plane.information_plane import InformationPlane
 from miest.plane.run import snapshots
@@ -86,7 +86,7 @@ def network(activation: Activation) -> nn.Sequential:
     return model
 
 
-def run(activation: Activation, folder: Path, *, epochs: int = EPOCHS, seed: int = 0) -> Outcome:
+def run(activation: Activation, folder: Path, epochs: int = EPOCHS, seed: int = 0) -> Outcome:
     """Train one network, keep its layers at some 20 epochs a decade in a run folder, and estimate its plane.
 
     Parameters
@@ -162,15 +162,11 @@ def _bins(activation: Activation, folder: Path) -> Binning:
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Networks trained at a time.")
 def main(out: Path, epochs: int, seed: int, jobs: int) -> None:
     """Train the 12-10-7-5-4-3-2 network with tanh and with ReLU units, and draw both information planes."""
-    from joblib import Parallel, delayed
-
     out.mkdir(parents=True, exist_ok=True)
     started = perf_counter()
     click.echo(f"Training a network of tanh and one of ReLU units, {epochs} epochs each.")
     activations = get_args(Activation)
-    found = Parallel(n_jobs=jobs)(
-        delayed(run)(activation, out / activation, epochs=epochs, seed=seed) for activation in activations
-    )
+    found = side_by_side(run, [(activation, out / activation, epochs, seed) for activation in activations], jobs)
     for activation, done in zip(activations, found, strict=True):
         width = done.trajectory.rows[0].diagnostics["width"]
         title = f"12-bit rule, {activation} units, test accuracy {done.test_accuracy:.1%}"

@@ -25,7 +25,7 @@ except ImportError as error:
 from miest import datasets
 from miest.estimators.channel import GaussianChannel
 from miest.experiments.compression import compressions, table
-from miest.experiments.runs import repeatable, without_run, write_pictures
+from miest.experiments.runs import repeatable, side_by_side, without_run, write_pictures
 from miest.noise import GaussianNoise
 from miest.plane.information_plane import InformationPlane
 from miest.plane.reductions import MeanPool
@@ -131,10 +131,10 @@ LAYERS: dict[Model, list[str]] = {
 }
 
 CHAIN: dict[Model, bool] = {"mlp": True, "resnet": False}
-"""Whether each recorded layer is a function of the one before it: not of pooled ones."""
+"""Whether the layers are recorded in full, so that each is a function of the one before it; else they are pooled."""
 
 
-def run(model: Model, loss: Loss, folder: Path, settings: Settings, *, seed: int = 0) -> Trajectory:
+def run(model: Model, loss: Loss, folder: Path, settings: Settings, seed: int = 0) -> Trajectory:
     """Train one network and estimate its plane meanwhile, into a run folder; a run that is there is replaced.
 
     Parameters
@@ -164,7 +164,7 @@ def run(model: Model, loss: Loss, folder: Path, settings: Settings, *, seed: int
             probe=probe,
             ixt=channel,
             ity=channel,
-            reduce=MeanPool(),
+            reduce=None if CHAIN[model] else MeanPool(),
             when=when,
             save=without_run(folder),
             seed=seed,
@@ -239,8 +239,6 @@ def main(
     seed: int,
 ) -> None:
     """Train networks on Fashion-MNIST with cross-entropy alone and with weight decay, and draw their planes."""
-    from joblib import Parallel, delayed
-
     given = {"epochs": epochs, "images": images, "probe": probe}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     settings = {model: replace((PAPER if paper else QUICK)[model], **changes) for model in models or get_args(Model)}
@@ -253,9 +251,8 @@ def main(
     started = perf_counter()
     wanted = [(model, loss) for model in settings for loss in get_args(Loss)]
     click.echo(f"Training {len(wanted)} networks, {jobs} at a time; their planes grow in {out}.")
-    planes = Parallel(n_jobs=jobs)(
-        delayed(run)(model, loss, out / f"{model}-{loss}", settings[model], seed=seed) for model, loss in wanted
-    )
+    calls = [(model, loss, out / f"{model}-{loss}", settings[model], seed) for model, loss in wanted]
+    planes = side_by_side(run, calls, jobs)
     found = dict(zip(wanted, planes, strict=True))
     for (model, loss), trajectory in found.items():
         name = f"{model}-{loss}"

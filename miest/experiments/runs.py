@@ -1,9 +1,12 @@
 """What the experiments share: training that gives the same network again, and what is left of a run on disk."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 try:
     import torch
@@ -15,6 +18,8 @@ from miest.plane.report import write_report
 from miest.plane.run import is_run
 from miest.plane.trajectory import Trajectory
 from miest.plotting import plot_plane
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -30,6 +35,15 @@ def repeatable(seed: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def side_by_side(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], jobs: int) -> list[Result]:
+    """Results of the calls, in their order: so many at a time, in processes of their own, or one by one in this one."""
+    if jobs == 1:
+        return [function(*arguments) for arguments in calls]
+    # New processes: a copy of this one would have torch's threads half copied.
+    with ProcessPoolExecutor(min(jobs, len(calls)), mp_context=get_context("spawn")) as pool:
+        return [waiting.result() for waiting in [pool.submit(function, *arguments) for arguments in calls]]
 
 
 def without_run(folder: Path) -> Path:

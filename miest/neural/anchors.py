@@ -23,7 +23,7 @@ class GaussianAnchor(Anchor):
     Parameters
     ----------
     x, y : (d, r) array         canonical directions, so that x'u and y'v have variance 1 and only pairs i, i correlate
-    correlations : (r,) array   below 1
+    correlations : (r,) array   0 to below 1
     """
 
     x: Tensor
@@ -57,6 +57,54 @@ class GaussianAnchor(Anchor):
     def cross(self, u: Tensor, v: Tensor) -> Tensor:
         """See `Critic.cross`."""
         return u[:, :-1] @ v[:, :-1].T + u[:, -1:] + v[:, -1]
+
+
+class RadialAnchor(Anchor):
+    """A Gaussian anchor of the columns and of their products with powers of the length of the row.
+
+    A rotation by an angle that depends on the length, as a spiral is, is nearly linear in these products.
+
+    Parameters
+    ----------
+    inner : GaussianAnchor          of the standardised products
+    x, y : (2, (degree + 1) d) arrays     their means and standard deviations
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __init__(self, inner: GaussianAnchor, x: Matrix, y: Matrix, degree: int) -> None:
+        super().__init__()
+        self.inner, self.width, self.degree = inner, inner.width, degree
+        self.register_buffer("x", _single(x))
+        self.register_buffer("y", _single(y))
+
+    def encode_x(self, x: Tensor) -> Tensor:
+        """See `Critic.encode_x`."""
+        return self.inner.encode_x((radial_products(x, self.degree) - self.x[0]) / self.x[1])
+
+    def encode_y(self, y: Tensor) -> Tensor:
+        """See `Critic.encode_y`."""
+        return self.inner.encode_y((radial_products(y, self.degree) - self.y[0]) / self.y[1])
+
+    def join(self, u: Tensor, v: Tensor) -> Tensor:
+        """See `Critic.join`."""
+        return self.inner.join(u, v)
+
+    def cross(self, u: Tensor, v: Tensor) -> Tensor:
+        """See `Critic.cross`."""
+        return self.inner.cross(u, v)
+
+
+def radial_products(rows: Tensor, degree: int) -> Tensor:
+    """(n, d) rows to (n, (degree + 1) d) products with Hermite polynomials of the squared length, up to a degree of 3.
+
+    The squared length counts in its standard deviations for normal scores, and up to two of them, so that no row far
+    out decides.
+    """
+    far = ((rows.square().mean(1, keepdim=True) - 1) * math.sqrt(rows.shape[1] / 2)).clamp(-2, 2)
+    powers = (torch.ones_like(far), far, (far**2 - 1) / math.sqrt(2), (far**3 - 3 * far) / math.sqrt(6))
+    return torch.cat([rows * power for power in powers[: degree + 1]], 1)
 
 
 class StudentAnchor(Anchor):
@@ -153,17 +201,31 @@ def gaussian_anchor(u: Matrix, v: Matrix, stop_u: Matrix, stop_v: Matrix) -> Gau
     """Fit the Gaussian copula to (u, v), its canonical correlations shrunk as suits (stop_u, stop_v) best."""
     (white_x, to_x), (white_y, to_y) = (_whitened(a) for a in (u, v))
     left, correlations, right = np.linalg.svd(white_x.T @ white_y / len(u), full_matrices=False)
+    if not correlations.size:  # an argument does not vary
+        return GaussianAnchor(to_x[:, :0], to_y[:, :0], correlations)
     correlations = np.minimum(correlations, 1 - 1e-6)
     x, y = to_x @ left, to_y @ right.T
     a, b = stop_u @ x, stop_v @ y
     product, square = (a * b).mean(0), (a**2 + b**2).mean(0) / 2
     best, kept = 0.0, np.zeros_like(correlations)
-    for threshold in (0.0, *np.quantile(correlations**2, np.linspace(0, 1, 21)))[: 22 if len(correlations) else 0]:
+    for threshold in (0.0, *np.quantile(correlations**2, np.linspace(0, 1, 21))):
         rho = np.sqrt(np.maximum(correlations**2 - threshold, 0) / (1 - threshold))
         gain = float((-np.log1p(-(rho**2)) / 2 + (rho * product - rho**2 * square) / (1 - rho**2)).sum())
         if gain > best:
             best, kept = gain, rho
     return GaussianAnchor(x[:, kept > 0], y[:, kept > 0], kept[kept > 0])
+
+
+def radial_anchor(u: Matrix, v: Matrix, stop_u: Matrix, stop_v: Matrix, degree: int) -> RadialAnchor:
+    """Fit a Gaussian to the products of `radial_products`, shrunk as `gaussian_anchor` is."""
+    sides, scales = [], []
+    for rows, stop in ((u, stop_u), (v, stop_v)):
+        products, held = (radial_products(torch.from_numpy(a), degree).numpy() for a in (rows, stop))
+        spread = products.std(0)
+        scales.append(np.stack([products.mean(0), np.where(spread > 0, spread, 1.0)]))
+        sides.append([(a - scales[-1][0]) / scales[-1][1] for a in (products, held)])
+    (x, held_x), (y, held_y) = sides
+    return RadialAnchor(gaussian_anchor(x, y, held_x, held_y), scales[0], scales[1], degree)
 
 
 def _whitened(columns: Matrix) -> tuple[Matrix, Matrix]:

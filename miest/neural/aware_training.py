@@ -1,5 +1,6 @@
 """Training of the critics in `aware`, and what held-out rows say of them; t is a layer in units of the noise."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from miest.neural.noisy_density import LOG_2PI, noisy_density
 from miest.neural.train import History, Progress, Training, drawing_from, judge, train
 
 _ROWS_IN_TABLE = 3000  # held-out rows that are all paired with each other
-_PAIRS = 2**25  # of either sign of the noise
+_PAIRS = 2**24  # of either sign of the noise
 _LARGEST_SHARE = 100  # marginal pairs that carry the partition function at the least
+_CLEAR = 2.0  # standard errors
 _PAIRS_TO_STOP, _PAIRS_TO_REPORT = 8, 64  # a row, for critics without a cheap table
 
 
@@ -33,6 +35,7 @@ class Trained:
     before : Reported or None           the same of the critic that training started from, for "channel"
     seen : float                        value on rows trained on, as many as were reported on
     components : int or None            of the mixture, for "channel"
+    corrected : bool                    whether training changed the critic it started from
     """
 
     critic: Critic
@@ -41,6 +44,7 @@ class Trained:
     before: "Reported | None"
     seen: float
     components: int | None
+    corrected: bool
 
 
 def trained(
@@ -71,21 +75,29 @@ def trained(
             critic: Critic = Channel(noisy_density(t, stop, generator), hidden).to(t.device)
         else:
             critic = joint_critic(t, hidden).to(t.device)
-    before = report(critic, held_out, fresh) if isinstance(critic, Channel) else None
+    start = copy.deepcopy(critic)
 
     def judged(apart: Critic) -> float:
         assert isinstance(apart, Separately)
         return report(apart.critic, stop, seed, _PAIRS_TO_STOP).value
 
-    best, history = train(Separately(critic), DonskerVaradhan(), draws(t), judged, training, generator, progress)
-    assert isinstance(best, Separately)
+    apart, history = train(Separately(critic), DonskerVaradhan(), draws(t), judged, training, generator, progress)
+    assert isinstance(apart, Separately)
+    best, corrected = apart.critic, True
+    if isinstance(start, Channel) and history.ended != "diverged":
+        # The look that is best by chance is no better critic: the gain must stand out from the spread of the rows.
+        now, then = report(best, stop, seed), report(start, stop, seed)
+        spread = float((now.influence - then.influence).std()) / math.sqrt(len(stop))
+        corrected = now.value - then.value > _CLEAR * spread
+        best = best if corrected else start
     return Trained(
-        critic=best.critic,
+        critic=best,
         history=history,
-        reported=report(best.critic, held_out, fresh),
-        before=before,
-        seen=report(best.critic, t[: len(held_out)], fresh).value,
-        components=critic.density.components if isinstance(critic, Channel) else None,
+        reported=report(best, held_out, fresh),
+        before=report(start, held_out, fresh) if isinstance(start, Channel) else None,
+        seen=report(best, t[: len(held_out)], fresh).value,
+        components=start.density.components if isinstance(start, Channel) else None,
+        corrected=corrected,
     )
 
 
@@ -145,24 +157,25 @@ def report(critic: Critic, t: Tensor, seed: int, negatives: int = _PAIRS_TO_REPO
         for sign in (1, -1):
             noisy = rows + sign * noise
             scores = judge(critic, (rows, noisy), None if critic.tabular else negatives, seed)
-            found.append(Scores(scores.joint.double(), scores.marginal.float(), scores.others))
+            found.append(Scores(scores.joint.double(), scores.marginal.double(), scores.others))
             if isinstance(critic, Channel):
                 above.append(critic.density.log_density(noisy))
     length = torch.cat(lengths)
     marginal = torch.cat([scores.marginal.flatten() for scores in found])
     pairs = len(marginal)
     cap = _cap(marginal)
-    partition = cap - math.log(pairs / _LARGEST_SHARE)
-    joint = _both_signs([scores.joint.clamp_max(cap) for scores in found])
-    weights = [torch.exp(scores.marginal.clamp_max(cap) - partition) for scores in found]
+    ceiling = math.log(pairs / _LARGEST_SHARE)
+    # Less the logarithm of the partition function, which is the cap less the ceiling.
+    joint = _both_signs([(scores.joint - cap).clamp_max(0) for scores in found]) + ceiling
+    weights = [torch.exp((scores.marginal - cap).clamp_max(0) + ceiling) for scores in found]
     sides = _both_signs([scores.sides(weight) for scores, weight in zip(found, weights, strict=True)])
     joint = _without_length(joint, length)
     likely = -t.shape[1] / 2 * (LOG_2PI + 1) - _without_length(_both_signs(above), length) if above else None
     return Reported(
-        value=float(joint.mean()) - partition,
+        value=min(float(joint.mean()), ceiling),
         influence=(joint - sides).cpu().numpy(),
-        ceiling=math.log(pairs / _LARGEST_SHARE),
-        effective=pairs**2 / sum(float(weight.square().sum(dtype=torch.float64)) for weight in weights),
+        ceiling=ceiling,
+        effective=pairs**2 / sum(float(weight.square().sum()) for weight in weights),
         pairs=pairs,
         capped=float(torch.cat([scores.joint > cap for scores in found]).double().mean()),
         upper=None if likely is None else float(likely.mean()),
@@ -170,13 +183,17 @@ def report(critic: Critic, t: Tensor, seed: int, negatives: int = _PAIRS_TO_REPO
 
 
 def _cap(scores: Tensor) -> float:
-    """The score at which the largest ones must be capped so that each makes a hundredth of the sum of exp."""
+    """The score at which the largest ones must be capped so that none makes more than a hundredth of the sum of exp."""
+    if not torch.isfinite(scores).all():
+        return math.nan
     k = min(_LARGEST_SHARE, len(scores) - 1)
-    top = scores.topk(k + 1).values.double()
-    rest = torch.expm1(torch.logsumexp(scores.clamp_max(float(top[k])).double(), 0) - top[k] - math.log(k)) * k
+    top = scores.topk(k + 1).values
+    # The sum of the others, beyond the k largest: all of them cut at the next one, less k times that.
+    over = torch.expm1(torch.logsumexp(scores.clamp_max(float(top[k])), 0) - top[k] - math.log(k)).log()
+    rest = over + math.log(k) + top[k]
     # With the j largest capped at c, the sum is j c + the others = 100 c.
-    others = rest + torch.exp(top[:k] - top[k]).flip(0).cumsum(0).flip(0)
-    caps = (others / torch.arange(_LARGEST_SHARE, _LARGEST_SHARE - k, -1, device=top.device)).log() + top[k]
+    others = torch.logaddexp(top[:k].flip(0).logcumsumexp(0).flip(0), rest)
+    caps = others - torch.arange(_LARGEST_SHARE, _LARGEST_SHARE - k, -1, device=top.device).double().log()
     return float(caps[int((caps >= top[:k]).nonzero()[0])])
 
 

@@ -1,5 +1,6 @@
 """From rows to a trained critic: scales, an anchor where one helps, the critic for the shapes, and the training."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from miest.neural.anchors import gaussian_anchor, student_anchor
+from miest.neural.anchors import gaussian_anchor, radial_anchor, student_anchor
 from miest.neural.bounds import Bound, DonskerVaradhan
 from miest.neural.critics import Anchor, Anchored, Bilinear, ConditionalGaussian, Critic, Joint, Separable
 from miest.neural.encoders import encoder_for
@@ -22,6 +23,7 @@ SCALES = ("normal", "standard", "none")
 
 _WIDEST_ANCHOR = 2048  # columns of either argument; their covariance is fitted
 _WIDEST_STUDENT = 300  # columns of both together
+_WIDEST_RADIAL = 512  # columns of either argument's products with powers of its length
 _TO_STOP, _TO_REPORT = 32, 128  # marginal pairs a row on held-out rows, for critics without a cheap table
 _ROWS_IN_TABLE = 4000  # held-out rows up to which every pair is scored; beyond, so many marginal pairs a row
 
@@ -36,6 +38,7 @@ class Fitted:
     critic : Critic         on scaled rows
     history : History
     anchor : str            what training started from
+    shapes : of one event of x and of y
     """
 
     x: nn.Module
@@ -43,6 +46,7 @@ class Fitted:
     critic: Critic
     history: History
     anchor: str
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def critic_for(
@@ -124,14 +128,19 @@ def fitted(
     critic = critic.to(device)
     judged = judging(bound, scaled, seed)
     if start is not None:
-        again = split.mapped(start.x, start.y)
-        if judging(bound, again, seed)(start.critic) > judged(critic):
-            x, y, critic, scaled, name = start.x, start.y, start.critic, again, "the critic of init_from"
-            critic.load_state_dict(start.critic.state_dict())
+        if start.shapes != split.shapes:
+            raise ValueError(
+                f"init_from was trained on events of shapes {start.shapes} and these have {split.shapes}: leave it out."
+            )
+        old_x, old_y = (copy.deepcopy(side).to(device) for side in (start.x, start.y))
+        old = copy.deepcopy(start.critic).to(device)
+        again = split.mapped(old_x, old_y)
+        if judging(bound, again, seed)(old) > judged(critic):
+            x, y, critic, scaled, name = old_x, old_y, old.train(), again, "the critic of init_from"
             judged = judging(bound, scaled, seed)
     few = training if training.negatives is not None or critic.tabular else replace(training, negatives=8)
     critic, history = train(critic, bound, scaled.batch, judged, few, generator, progress)
-    return Fitted(x, y, critic, history, name), scaled
+    return Fitted(x, y, critic, history, name, split.shapes), scaled
 
 
 def judging(bound: Bound, split: Split, seed: int) -> Callable[[Critic], float]:
@@ -172,12 +181,18 @@ def _anchor(split: Split) -> tuple[str, Anchor]:
     if u.shape[1] + v.shape[1] <= _WIDEST_STUDENT:
         likeliest, student = -np.inf, None
         for df in (100.0, 10.0, 5.0, 3.0, 2.0, 1.0):
-            candidate, density = student_anchor(u, v, df)
+            try:
+                candidate, density = student_anchor(u, v, df)
+            except np.linalg.LinAlgError:  # columns that others determine
+                break
             if density < likeliest:
                 break
             likeliest, student = density, (f"Student-t copula, {df:g} degrees of freedom", candidate)
         if student is not None and student[1].df < 100:
             found.append(student)
+    for degree in (1, 2, 3):
+        if (degree + 1) * max(u.shape[1], v.shape[1]) <= _WIDEST_RADIAL:
+            found.append((f"Gaussian of degree {degree} in length", radial_anchor(u, v, stop_u, stop_v, degree)))
     rows = torch.from_numpy(stop_u.astype(np.float32)), torch.from_numpy(stop_v.astype(np.float32))
     values = [
         float(DonskerVaradhan().value(judge(anchor, rows, pairs_a_row(anchor, len(stop_u)), 0))) for _, anchor in found

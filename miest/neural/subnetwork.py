@@ -15,13 +15,13 @@ try:
 except ImportError as error:
     raise ImportError("miest.neural needs torch: pip install 'miest[torch]'.") from error
 
-from miest.neural.preserved import undisturbed
+from miest.neural.preserved import seeded, undisturbed
 from miest.plane.inputs import call, checked, home_of, mapped, part, placed, rows_of, split
 from miest.plane.layers import Layer, runnable, select
 from miest.samples import DataError
 
 _ROWS_AT_ONCE = 256
-_SEED = 0  # of what a model draws in evaluation mode
+_SEED = 0  # of what a model draws in evaluation mode, and a loader that shuffles
 
 
 class Subnetwork(nn.Module):
@@ -124,9 +124,10 @@ def subnetwork_of(model: nn.Module, layer: Layer | None = None) -> Subnetwork:
     Cost: the memory of the whole model, since only a forward pass shows which part of it a layer needs. A forward pass
     ends at the layer.
     """
-    call = 0
-    if isinstance(layer, str) and layer.rpartition("#")[2].isdecimal():
-        layer, call = layer.rpartition("#")[0], int(layer.rpartition("#")[2])
+    number = 0
+    if isinstance(layer, str) and "#" in layer and layer.rpartition("#")[2].isdecimal():
+        layer, _, digits = layer.rpartition("#")
+        number = int(digits)
     whole = runnable(model)
     found = select(model, whole if layer is None else layer)
     if len(found) > 1:
@@ -141,9 +142,7 @@ def subnetwork_of(model: nn.Module, layer: Layer | None = None) -> Subnetwork:
             f"the {type(whole).__name__} cannot be copied ({error}): pass a module that copy.deepcopy can copy, or "
             "record the layer with miest.Recorder and use GaussianChannel on its activations."
         ) from error
-    for parameter in copied.parameters():
-        parameter.grad = None
-    return Subnetwork(copied, name, list(copied.modules())[place], call)
+    return Subnetwork(copied, name, list(copied.modules())[place], number)
 
 
 def activations(network: nn.Module, x: Any) -> Tensor:
@@ -164,7 +163,7 @@ def activations(network: nn.Module, x: Any) -> Tensor:
         if x has no rows, the network does not give one row for each, or gives NaN or infinity
     """
     home, parts = home_of(network), []
-    with torch.no_grad():
+    with torch.no_grad(), seeded(_SEED):
         for inputs in _batches(x):
             rows, output = rows_of(inputs), call(network, placed(inputs, *home))
             if not isinstance(output, Tensor) or not output.ndim or len(output) != rows or not output.numel():

@@ -140,9 +140,10 @@ def test_rows_by_the_formulas(n: int) -> None:
 
 def corrected(everyone: Array, size: NDArray[np.intp]) -> Array:
     """Half way between the density with the row and without it, up to the digamma's ln n + 0.577."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         with_row, without = np.log(size / everyone), np.log((size - 1) / (everyone - 1))
-    return np.minimum((with_row + without) / 2, np.log(size) + 0.5772156649015329)
+        mean = np.minimum((with_row + without) / 2, np.log(size) + 0.5772156649015329)
+    return np.where(size == 1, 0.0, mean)  # a row alone carries nothing
 
 
 def test_interval_holds_the_spread_of_rows_and_a_third_of_the_correction() -> None:

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 torch = pytest.importorskip("torch")
 
-from miest.neural.anchors import GaussianAnchor, StudentAnchor, gaussian_anchor, student_anchor  # noqa: E402
+from miest.neural.anchors import GaussianAnchor, StudentAnchor, gaussian_anchor, radial_anchor, student_anchor  # noqa: E402
 from miest.neural.bounds import DonskerVaradhan  # noqa: E402
 from miest.neural.train import judge  # noqa: E402
 
@@ -112,8 +112,11 @@ def test_repeated_and_constant_columns_are_left_out_of_the_gaussian() -> None:
     torch.testing.assert_close(
         same(*halves(np.hstack([wide, y]), 4)), plain(*halves(np.hstack([x, y]), 2)), atol=1e-3, rtol=0
     )
-    nothing = gaussian_anchor(np.zeros((50, 2)), y[:50], np.zeros((50, 2)), y[50:100])
-    assert nothing.width == 1
+
+
+def test_an_argument_that_does_not_vary_has_no_correlation() -> None:
+    y = np.random.default_rng(3).standard_normal((100, 1))
+    assert gaussian_anchor(np.zeros((50, 2)), y[:50], np.zeros((50, 2)), y[50:]).width == 1
 
 
 def test_chance_correlations_are_shrunk_away() -> None:
@@ -155,3 +158,20 @@ def test_a_fitted_student_reads_its_information_and_is_likeliest() -> None:
     scores = judge(made[3.0][0], halves(normal[7000:], 3), None, 0)
     error = float(DonskerVaradhan().influence(scores).std()) / math.sqrt(2000)
     assert abs(float(DonskerVaradhan().value(scores)) - task.mi) < 4 * error
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_products_with_the_length_see_a_spiral(degree: int) -> None:
+    from miest.tasks.gaussian import gaussian_pairs
+    from miest.tasks.maps import spiral
+
+    turned = spiral(((0, 1),), speed=0.08)
+    task = gaussian_pairs([0.8, 0.8], dx=12, dy=12).mapped(x=turned, y=spiral(((1, 2),), speed=0.08))
+    u, v = task.sample(8000, 7)
+    parts = u[:5000], v[:5000], u[5000:6000], v[5000:6000]
+    held = halves(np.hstack([u, v])[6000:], 12)
+    plain, radial = gaussian_anchor(*parts), radial_anchor(*parts, degree)
+    torch.testing.assert_close(radial.table(*held).diagonal(), radial(*held), atol=1e-4, rtol=1e-4)
+    values = [float(DonskerVaradhan().value(judge(anchor, held, None, 0))) for anchor in (plain, radial)]
+    assert values[1] > values[0] + 0.15
+    assert values[1] < task.mi + 0.1

@@ -1,4 +1,4 @@
-"""The part of a network up to a layer: exact outputs, a model left alone, inputs and outputs of every form, refusals."""
+"""The part of a network up to a layer: exact outputs, a model left alone, inputs and outputs of all forms, refusals."""
 
 import copy
 import pickle
@@ -219,9 +219,9 @@ def test_rows_are_the_same_from_every_source(net: Net) -> None:
         rows = activations(part, source)
         assert rows.dtype == torch.float32
         torch.testing.assert_close(rows, expected)
-    half = activations(part.bfloat16(), x)
+    half = activations(part.bfloat16(), x.numpy())
     assert half.dtype == torch.float32
-    assert activations(part.double(), x).dtype == torch.float64
+    assert activations(part.double(), x.numpy()).dtype == torch.float64
 
 
 def test_a_column_is_made_of_single_numbers() -> None:
