@@ -7,8 +7,8 @@ file of the caller's. Every estimate is kept as soon as it is made, and made aga
 import argparse
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sizes:
     learning_rate: float
 
 
-PAPER = Sizes(data="fashion-mnist", rows=60_000, few=10_000, hidden=(1500, 1500), steps=600, learning_rate=1e-4)
+PAPER = Sizes(data="fashion-mnist", rows=60_000, few=10_000, hidden=(256, 256), steps=1500, learning_rate=1e-3)
 QUICK = Sizes(data="digits", rows=1797, few=1797, hidden=(64, 64), steps=150, learning_rate=1e-3)
 
 
@@ -97,7 +97,7 @@ def measure(curve: str, variance: float, x: Tensor, sizes: Sizes) -> dict[str, A
     }
 
 
-def run(sizes: Sizes, out: Path, curves: list[str], *, again: bool, told: Callable[[str], None]) -> dict[str, Any]:
+def run(sizes: Sizes, out: Path, curves: Iterable[str], *, again: bool, told: Callable[[str], None]) -> dict[str, Any]:
     """Measure what is not in the file yet."""
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     x = images(sizes.data)[: sizes.rows]
@@ -118,9 +118,14 @@ if __name__ == "__main__":
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("curves", nargs="*", default=list(CURVES))
+    parser.add_argument("--hidden", type=int, nargs="+", help="of the perceptrons on pairs; in the paper 1500 1500")
+    parser.add_argument("--steps", type=int, help="that they are trained")
+    parser.add_argument("--learning-rate", type=float, help="of these; in the paper 1e-4")
+    parser.add_argument("--curves", nargs="+", choices=CURVES, default=CURVES)
     given = parser.parse_args()
     if given.out is None and not given.paper:
         parser.error("--out names the file for the quick sizes; the kept one is of --paper.")
     torch.set_num_threads(given.threads)
-    run(PAPER if given.paper else QUICK, given.out or OUT, given.curves, again=given.again, told=print)
+    changed = {name: getattr(given, name) for name in ("hidden", "steps", "learning_rate") if getattr(given, name)}
+    sizes = replace(PAPER if given.paper else QUICK, **changed)
+    run(sizes, given.out or OUT, given.curves, again=given.again, told=print)

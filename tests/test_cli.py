@@ -329,7 +329,7 @@ def test_a_short_y_fails_by_its_numbers(tmp_path: Path, acts: str) -> None:
         (["{acts}", "--units", "dits"], "'dits' is not one of"),
         (
             ["{acts}", "--estimator", "kgs"],
-            "'kgs' is not one of auto, binning, ",
+            "'kgs' is not one of aamine, auto, binning, ",
         ),
         (["{acts}", "--estimator", "ksg:neighbors=3"], "no setting 'neighbors': it has k, variant"),
         (["{acts}", "--estimator", "ksg:k=0"], "ksg:k=0: k=0 must be an integer of at least 1"),

