@@ -329,7 +329,7 @@ def test_an_edited_estimator_is_another(tmp_path, monkeypatch):
 def test_ksg_and_gaussian_are_right_on_a_gaussian_pair_and_ksg_only_on_a_cross():
     found = validate(["auto", "ksg", "gaussian"], [GAUSSIAN, named("cross")], sizes=[1000], seeds=range(4))
     rows = {(row.estimator, row.task): row for row in found.summary()}
-    for name in ("auto", "KSG", "Gaussian"):
+    for name in ("Auto", "KSG", "Gaussian"):
         row = rows[name, "gaussian"]
         assert abs(row.bias) < 4 * row.bias_error
         assert 0 < row.spread < 0.1
@@ -344,8 +344,17 @@ def test_the_standard_estimators_answer_the_quick_suite():
     assert found.tasks == tuple(task.name for task in suite("quick"))
     assert not found.failed()
     rows = {row.estimator: row for row in found.overall()}
-    assert list(rows) == ["auto", "KSG", "MixedKSG", "Ross", "Gaussian", "GaussianCopula", "Binning", "PlugIn"]
-    assert rows["auto"].unanswered == 0
+    assert list(rows) == [
+        "Auto(neural=False)",
+        "KSG",
+        "MixedKSG",
+        "Ross",
+        "Gaussian",
+        "GaussianCopula",
+        "Binning",
+        "PlugIn",
+    ]
+    assert rows["Auto(neural=False)"].unanswered == 0
     assert rows["PlugIn"].tasks == 1
     refused = {(t.estimator, t.task): t.error for t in found.trials if t.refused}
     assert "needs one discrete and one continuous" in refused["Ross", "cross"]
@@ -368,7 +377,7 @@ def test_what_an_estimator_raises_is_recorded_and_the_others_go_on():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"estimators": ["kgs"]}, "'kgs' is not one of auto"),
+        ({"estimators": ["kgs"]}, "'kgs' is not one of aamine, auto"),
         ({"estimators": ["ksg:k=0"]}, "ksg:k=0: k=0 must be an integer of at least 1"),
         ({"estimators": []}, "no estimator to measure"),
         ({"estimators": ["ksg", miest.KSG()]}, "several estimators are called KSG"),
@@ -407,7 +416,7 @@ def test_values_that_are_missing_have_no_error():
 
 def test_text_names_estimators():
     assert parsed("ksg:k=5") == parsed("KSG(k=5)") == miest.KSG(k=5)
-    assert parsed("auto") is None
+    assert parsed("auto") == miest.Auto()
     assert short(parsed("mixed-ksg")) == "MixedKSG"
     for text in ("ksg:k=5", "ksg:k", "auto:k", "ksg", "KSG(k=5)"):
         assert not is_dotted(text)
@@ -614,9 +623,9 @@ def test_a_broken_file_of_trials_is_named(tmp_path):
 
 
 def test_the_real_command_measures_a_module_that_lies_where_it_runs(tmp_path):
-    (tmp_path / "mine.py").write_text("def half(x, y):\n    return 0.5\n")
+    (tmp_path / "ours.py").write_text("def half(x, y):\n    return 0.5\n")
     script = Path(sys.executable).with_name("miest")
-    asked = "--suite traps --estimator mine:half --n 50 --seeds 1 --jobs 2 --json -"
+    asked = "--suite traps --estimator ours:half --n 50 --seeds 1 --jobs 2 --json -"
     done = subprocess.run(
         [str(script), "validate", *asked.split()],
         capture_output=True,
