@@ -82,7 +82,8 @@ class AAMINE(Estimator):
     Error: the last layer of a 784-512-512-10 network with random weights, Fashion-MNIST, n=60,000: within 0.6% of the
         out-of-sample value of `GaussianChannel` at noise of variance 10 to 1e-3 (0.0003 to 2.1 nats); at 1e-4 (7.6
         nats) 0.4% below its value and 5% below out of sample; with n=10,000 there 7.4, UNDERSAMPLED. critic="joint",
-        2 x 256 units, 1500 steps at 1e-3, n=10,000: 0 of 0.003 nats, 0.019 of 0.032, 0.29 of 0.30, 1.9 of 2.1, 3.1 of 7.6.
+        2 x 256 units, 1500 steps at 1e-3, n=10,000: 0 of 0.003 nats, 0.019 of 0.032, 0.29 of 0.30, 1.9 of 2.1, 3.1 of
+        7.6.
     Wrong when: the rows are too few for the density of the noisy layer: UNDERSAMPLED, where the two bounds are 0.2 nats
         or a tenth apart. With critic="joint" there is no upper bound to tell.
     Cost: one forward pass of F a row; memory for the activations of all rows; a step as two of the perceptron on
