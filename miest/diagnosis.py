@@ -194,7 +194,7 @@ def diagnose(x: Any, y: Any = None, given: Any = None) -> Diagnosis:
     started = perf_counter()
     checked = variables(x=x, y=y, given=given)
     x_, y_ = checked[0], None if y is None else checked[1]
-    picked, why = choose(x_, y_, None if given is None else checked[-1])
+    picked, why = choose(x_, y_, None if given is None else checked[-1], neural=True)
     doubts = [
         *_constant(checked),
         *ties([v for v in checked if not v.is_discrete and v.varying.any()]),

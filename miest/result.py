@@ -215,7 +215,7 @@ class MIResult:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """JSON text that `from_json` reads back to an equal result; "inf", "-inf" and "nan" stand for such numbers."""
-        return json.dumps(_spelled(self.to_dict()), indent=indent, allow_nan=False)
+        return json.dumps(spelled(self.to_dict()), indent=indent, allow_nan=False)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
@@ -255,18 +255,18 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _spelled(plain: Any) -> Any:
+def spelled(plain: Any) -> Any:
     """What `to_dict` gives, with NumPy scalars as Python's, and as text the numbers that JSON does not have."""
     if isinstance(plain, dict):
-        return {key: _spelled(value) for key, value in plain.items()}
+        return {key: spelled(value) for key, value in plain.items()}
     if isinstance(plain, (list, tuple)):
-        return [_spelled(item) for item in plain]
+        return [spelled(item) for item in plain]
     plain = plain.item() if isinstance(plain, np.generic) else plain
     return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def _numbers(plain: Any) -> Any:
-    """The reverse of `_spelled`."""
+    """The reverse of `spelled`."""
     if isinstance(plain, dict):
         return {key: _numbers(value) for key, value in plain.items()}
     if isinstance(plain, (list, tuple)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from miest.estimators.estimator import require_choice, require_integer
+from miest.result import spelled
 from miest.scores import (
     SILENT_ABOVE,
     WRONG_NATS,
@@ -134,8 +135,8 @@ class Validation:
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """JSON text of `to_dict`; the trials are in the file that `validate` saves."""
-        return json.dumps(self.to_dict(), indent=indent)
+        """JSON text of `to_dict`, "inf" for infinite; the trials are in the file that `validate` saves."""
+        return json.dumps(spelled(self.to_dict()), indent=indent, allow_nan=False)
 
     def to_frame(self, what: What = "trials") -> Any:
         """A pandas DataFrame with a row for each trial, or each row of `summary`, `overall` or `flag_rates`.

@@ -84,7 +84,7 @@ def test_every_form_says_everything() -> None:
 
 @pytest.mark.parametrize("kind", ["continuous", "mixed", "discrete", "many", "tied", "conditional"])
 def test_on_good_data_it_recommends_what_auto_picks(kind: str) -> None:
-    x, y = gaussian(500, d=10 if kind == "many" else 1)
+    x, y = gaussian(400, d=10 if kind == "many" else 1)
     given = None
     if kind in ("mixed", "discrete"):
         y = (y > 0).astype(int)
@@ -93,12 +93,18 @@ def test_on_good_data_it_recommends_what_auto_picks(kind: str) -> None:
     if kind == "tied":
         x = np.maximum(x, 0)
     if kind == "conditional":
-        given = gaussian(500, 1)[0]
+        given = gaussian(400, 1)[0]
     found = diagnose(x, y, given)
     assert found.estimator == miest.mutual_information(x, y, given=given).estimator
     assert found.estimator.name in found.recommendation
     assert found.flags == ((Flag.TIES,) if kind == "tied" else ())
     assert len(found.arguments) == (3 if kind == "conditional" else 2)
+
+
+def test_many_dimensions_and_rows_enough_are_for_a_critic() -> None:
+    found = diagnose(*gaussian(500, d=10))
+    assert found.estimator == miest.Discriminator()
+    assert "Discriminator" in found.recommendation
 
 
 def test_order_of_arguments_changes_no_flag() -> None:

@@ -490,6 +490,18 @@ def test_json_is_strict_and_complete(found):
     assert [row["flag"] for row in made["flags"]] == ["TIES", "any"]
 
 
+def test_json_is_strict_where_the_truth_is_infinite():
+    def infinite(x, y):
+        return math.inf
+
+    made = miest.validate(
+        {"infinite": infinite, "ksg": "ksg"}, [miest.tasks.named("gaussian-1x1-rho0.8")], sizes=[50], seeds=range(2)
+    )
+    text = Validation(trials=tuple(replace(trial, truth=math.inf) for trial in made.trials)).to_json()
+    assert '"truth": "inf"' in text
+    json.loads(text, parse_constant=lambda name: pytest.fail(name))
+
+
 def test_the_heat_map_shows_errors_flags_and_refusals(found):
     figure, ax = plot_errors(found, n=200, title="all")
     texts = {text.get_text() for text in ax.texts}

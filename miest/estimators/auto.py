@@ -1,6 +1,6 @@
 """The functions for those who do not want to choose: they pick an estimator, and the result says which and why."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -198,7 +198,11 @@ def named(estimator: str | Estimator) -> Estimator:
     if plain not in known:
         names = ", ".join(made.__name__ for name, made in known.items() if name != "auto")
         raise ValueError(f"estimator={estimator!r} is not one of auto, {names}.")
-    return known[plain]()
+    found = known[plain]
+    needed = [f.name for f in fields(found) if f.default is MISSING and f.default_factory is MISSING]
+    if needed:
+        raise ValueError(f"{found.__name__} needs {', '.join(needed)}: pass an instance instead of its name.")
+    return found()
 
 
 def estimators() -> dict[str, type[Estimator]]:

@@ -52,6 +52,7 @@ def test_unknown_name_lists_the_known() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ("aamine", r"AAMINE needs subnetwork, noise: pass an instance"),
         (miest.KSG, r"estimator=KSG is a class: pass an instance, KSG\(\)"),
         (None, r"estimator=None is none: pass an instance, as KSG\(\)"),
         (5, "estimator=5 is none"),
