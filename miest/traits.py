@@ -32,6 +32,8 @@ _STEPS = 10  # growth steps looked at for copies: groups of up to 10
 _TREE_UP_TO = 12  # columns; beyond, all distances by matrix products are faster than a tree
 _VALUES_AT_ONCE = 1 << 22
 _COLUMNS = 16  # of one argument, for autocorrelation
+_FEW_COLUMNS = 4  # where it is one check among others
+_ROWS_IN_ORDER = 100_000  # for autocorrelation
 
 
 # Margins
@@ -349,33 +351,34 @@ class Autocorrelation:
         return abs(self.largest) > self.noise
 
 
-def autocorrelation(variable: Variable) -> Autocorrelation:
+def autocorrelation(variable: Variable, *, columns: int = _COLUMNS) -> Autocorrelation:
     """Rank autocorrelation of the rows, averaged over columns; of symbols, agreement beyond chance.
 
     Notes
     -----
-    Up to 16 columns are used, evenly chosen. Ranks make heavy tails harmless. Dependence between rows that leaves
-    signs and sizes uncorrelated (volatility) is not seen. Rows sorted by value or by class look like a slow series.
+    Up to so many columns are used, evenly chosen, and the first 100,000 rows. Ranks make heavy tails harmless.
+    Dependence between rows that leaves signs and sizes uncorrelated (volatility) is not seen. Rows sorted by value or
+    by class look like a slow series.
     Cost: O(n log n) a column.
     """
-    n = variable.n
+    n = min(variable.n, _ROWS_IN_ORDER)
     lags = max(1, min(n // 10, 1_000))
     if n < 20 or not variable.varying.any():
         return Autocorrelation(largest=0.0, lag=0, noise=1.0, by_lag=np.zeros(lags))
     if variable.is_discrete:
-        series, by_lag = variable.symbols, np.empty(lags)
-        chance = float(np.square(variable.symbol_counts / n).sum())
+        series, by_lag = variable.symbols[:n], np.empty(lags)
+        chance = float(np.square(variable.symbol_counts / variable.n).sum())
         for lag in range(1, lags + 1):
             by_lag[lag - 1] = (float((series[lag:] == series[:-lag]).mean()) - chance) / (1 - chance)
     else:
         chosen = np.flatnonzero(variable.varying)
-        chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), _COLUMNS)).astype(int)]
+        chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), columns)).astype(int)]
         total = np.zeros(lags + 1)
         for column in chosen:
-            rank = np.asarray(rankdata(variable.numbers[:, column]), np.float64)
+            rank = np.asarray(rankdata(variable.numbers[:n, column]), np.float64)
             spectrum = np.fft.rfft(rank - rank.mean(), 1 << (n + lags).bit_length())
             covariance = np.fft.irfft(np.square(np.abs(spectrum)))[: lags + 1]
-            total += covariance / covariance[0]
+            total += covariance / (covariance[0] or 1.0)  # these rows may all be equal
         by_lag = total[1:] / len(chosen)
     at = int(np.abs(by_lag).argmax())
     noise = -float(ndtri(0.0005 / lags)) / math.sqrt(n)
@@ -492,7 +495,7 @@ def autocorrelation_doubt(arguments: Sequence[Variable], seen: Sequence[Autocorr
     if len(arguments) < 2:
         return []
     x, y = arguments[:2]
-    seen = seen or [autocorrelation(v) for v in (x, y)]
+    seen = seen or [autocorrelation(v, columns=_FEW_COLUMNS) for v in (x, y)]
     worth = effective_samples(x.n, *seen[:2])
     if worth > 0.8 * x.n:
         return []

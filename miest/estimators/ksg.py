@@ -39,7 +39,7 @@ from miest.estimators.subsampling import (
 )
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import Variable, variables
-from miest.traits import deterministic_doubt, duplicates_doubt, ksg_value, skew_doubt
+from miest.traits import autocorrelation_doubt, deterministic_doubt, duplicates_doubt, ksg_value, skew_doubt
 from miest_kernels import Neighbours, neighbours
 
 SATURATED_ABOVE = 0.7
@@ -72,8 +72,8 @@ class KSG(Estimator):
     standardize : bool          give every column mean 0 and standard deviation 1 first, so that units do not matter
     neighbours : str or Neighbours   "auto", "tree", "cpu", "cuda", "faiss", "kdtree", "reference", or a backend itself
     level : float or None       of the interval; None makes none, which is quicker
-    checks : bool               look for copies, uneven margins and determinism among some thousand rows; False is for
-                                loops over data that were checked once
+    checks : bool               look for copies, uneven margins, determinism and memory among some thousand rows; False
+                                is for loops over data that were checked once
 
     Raises
     ------
@@ -415,12 +415,18 @@ def approximation(backend: Neighbours, points: list[NDArray[np.floating]], k: in
 
 
 def traits_doubts(arguments: Sequence[Variable], value: float, k: int) -> Doubts:
-    """Doubt copies among the rows, uneven margins, and an argument that is a function of the other."""
+    """Doubt copies among the rows, uneven margins, a function of the other argument, and rows that remember."""
     return [
         *duplicates_doubt(arguments),
         *skew_doubt(arguments, lambda blocks: ksg_value(blocks, k)),
         *deterministic_doubt(arguments, value),
+        *order_doubt(arguments),
     ]
+
+
+def order_doubt(arguments: Sequence[Variable]) -> Doubts:
+    """`autocorrelation_doubt` of continuous variables; rows that are sorted by class are common and harmless."""
+    return [] if any(variable.is_discrete for variable in arguments) else autocorrelation_doubt(arguments)
 
 
 def distance(

@@ -23,6 +23,7 @@ from miest.estimators.estimator import (
     require_choice,
     require_integer,
 )
+from miest.estimators.ksg import order_doubt
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import variables
 from miest.traits import deterministic_doubt, duplicates_doubt
@@ -58,7 +59,7 @@ class Neural(Estimator):
     bf16 : bool                 train in bfloat16 where torch can; judged in float32
     device : str or None        None: where the tensors are; "cuda" moves them
     level : float               of the interval
-    checks : bool               look at the rows themselves for near-copies and for functions of each other
+    checks : bool               look at the rows themselves for near-copies, functions of each other and memory
     progress : callable         (fold, step, steps, held-out value), called at each look
     """
 
@@ -158,7 +159,11 @@ class Neural(Estimator):
         result = _result(self, folds, n, seed)
         if self.checks and y is not None and math.isfinite(result.value):
             arguments = variables(x=x, y=y)
-            doubts = [*duplicates_doubt(arguments), *deterministic_doubt(arguments, result.value)]
+            doubts = [
+                *duplicates_doubt(arguments),
+                *deterministic_doubt(arguments, result.value),
+                *order_doubt(arguments),
+            ]
             result = replace(
                 result,
                 flags=tuple(dict.fromkeys((*result.flags, *(flag for flag, _ in doubts)))),
@@ -251,7 +256,7 @@ def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int) -> MIResul
         n_samples=n,
         estimator=estimator,
         kind=bound.kind,
-        interval=(value - reach, value + reach) if math.isfinite(reach) else None,
+        interval=(value - reach, value + reach) if reach > 0 and math.isfinite(reach) else None,
         level=estimator.level,
         ceiling=ceiling,
         flags=tuple(dict.fromkeys(flag for flag, _ in doubts)),
@@ -360,7 +365,8 @@ class MINE(Neural):
         too few for it, NOT_CONVERGED where the steps were. Beyond about ln of the effective pairs, some 5 nats at
         n = 10,000, the mean of exp T hangs on pairs that are not in the sample: UNBOUNDED_VARIANCE. Rows that come in
         near-copies are in training and report both: DUPLICATES.
-    Interval: rows and trainings; of the bound, not of what the critic misses.
+    Interval: rows and trainings; of the bound, not of what the critic misses. None where the critic found nothing, so
+        that every row scores the same.
     Cost: some 20 to 60 s on two cores at n = 10,000, whatever n; memory for `batch` squared or rows times 4,000 scores.
     Source: Belghazi et al. (2018), arXiv:1801.04062; the anchor and the folds are miest's own.
     """
