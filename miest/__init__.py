@@ -10,6 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from miest import bottleneck as bottleneck
+    from miest import datasets as datasets
+    from miest import plotting as plotting
+    from miest import tasks as tasks
     from miest.comparison import Comparison, compare
     from miest.consistency import Consistency, self_consistency
     from miest.diagnosis import Diagnosis, diagnose
@@ -148,6 +152,9 @@ _HOME = {
     "validate": "miest.validation",
 }
 
+_PACKAGES = ("bottleneck", "datasets", "plotting", "tasks")
+"""Reached as ``miest.tasks`` without an import of their own."""
+
 __version__ = "0.1.0"
 __all__ = [
     "AAMINE",
@@ -238,6 +245,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"miest.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'miest' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
@@ -246,4 +255,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, *_PACKAGES]

@@ -10,7 +10,6 @@ from scipy.special import digamma
 
 from miest.estimators.auto import choose
 from miest.estimators.estimator import Estimator
-from miest.estimators.gaussian import GaussianCopula
 from miest.estimators.kde import KDE
 from miest.estimators.ksg import KSG, ties
 from miest.result import Flag
@@ -290,10 +289,8 @@ def _recommended(picked: Estimator, why: str, seen: list[Flag]) -> tuple[Estimat
             "I(X;Y) is infinite or too large for any method: name a noise, KDE(noise_var=...).estimate(layer)."
         )
     elif Flag.SKEWED in seen:
-        picked = GaussianCopula()
-        words.append(
-            "Use GaussianCopula, which no margin can mislead; if it is far below KSG, transform columns first."
-        )
+        picked = KSG(normal_scores=True)
+        words.append("Use KSG(normal_scores=True), which no margin can mislead, or GaussianCopula if it is monotone.")
     else:
         words.append(f"Use {picked.name}: {why}.")
     if Flag.AUTOCORRELATED in seen:

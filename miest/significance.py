@@ -15,7 +15,7 @@ from scipy.special import digamma
 
 from miest.estimators.auto import choose, named
 from miest.estimators.estimator import Estimator, require_integer
-from miest.estimators.ksg import KSG, blocks, resolved, sum_of_means
+from miest.estimators.ksg import KSG, resolved, sum_of_means
 from miest.estimators.subsampling import rows_of, without_interval
 from miest.result import MIResult
 from miest.samples import Variable, variables
@@ -177,7 +177,7 @@ def _ksg_values(
     """(m,) values of KSG, variant 1: what `estimate` gives for each pairing, standardised once."""
     from miest_kernels.permuted import permuted_radius_and_counts
 
-    xs, ys = blocks((x, y), method.standardize)
+    xs, ys = method.blocks((x, y))
     whole = float(digamma(x.n))
     values: list[float] = []
     while len(values) < m:

@@ -449,8 +449,8 @@ def skew_doubt(
     note = (
         f"the margins of {' and '.join(uneven)} are far from Gaussian, and the value depends on them as information "
         f"does not: {value:.2f} nats as given, {scored:.2f} on normal scores of each column"
-        f"{'' if len(rows) == arguments[0].n else f' (from {len(rows)} of the rows)'}. Use GaussianCopula, or "
-        "transform the columns (ranks, logarithms) first."
+        f"{'' if len(rows) == arguments[0].n else f' (from {len(rows)} of the rows)'}. Use "
+        "KSG(normal_scores=True), GaussianCopula, or columns that were transformed (ranks, logarithms)."
     )
     return [(Flag.SKEWED, note)]
 

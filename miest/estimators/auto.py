@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from miest.estimators.discrete import PlugIn
 from miest.estimators.entropy import KozachenkoLeonenko
@@ -33,8 +33,8 @@ class Auto(Estimator):
     Notes
     -----
     Picks, in this order: `KDE` if y is left out; `PlugIn` if all arguments are discrete; `MixedKSG` if some are, or if
-    floats repeat; `KSG` up to 5 joint dimensions; beyond, the anchored `Discriminator` from 500 samples on; where that
-    cannot be, `KSG` up to 8 joint dimensions and `GaussianCopula` beyond, if n allows it.
+    floats repeat; `KSG` of normal scores up to 5 joint dimensions; beyond, the anchored `Discriminator` from 500
+    samples on; where that cannot be, `KSG` up to 8 joint dimensions and `GaussianCopula` beyond, if n allows it.
     Error: see the table of `make validate` in the README.
     """
 
@@ -167,12 +167,12 @@ def choose(
     d = sum(int(variable.varying.sum()) for variable in arguments)
     critic = neural and given is None and x.n >= _FEWEST_FOR_CRITIC and find_spec("torch") is not None
     if d <= (_NEIGHBOURS_UP_TO if critic else _NEIGHBOURS_WITHOUT_CRITIC):
-        return KSG(), f"all arguments are continuous, in {d} joint dimensions"
+        return KSG(normal_scores=True), f"all arguments are continuous, in {d} joint dimensions"
     if critic:
         return Discriminator(), f"{d} joint dimensions are many for neighbours at n={x.n}, and a critic can be trained"
     if x.n > 5 * d:
         return GaussianCopula(), f"{d} joint dimensions are too many for neighbours at n={x.n}"
-    return KSG(), f"n={x.n} is too small for a covariance of {d} joint dimensions"
+    return KSG(normal_scores=True), f"n={x.n} is too small for a covariance of {d} joint dimensions"
 
 
 def named(estimator: str | Estimator) -> Estimator:
@@ -199,7 +199,7 @@ def named(estimator: str | Estimator) -> Estimator:
         names = ", ".join(made.__name__ for name, made in known.items() if name != "auto")
         raise ValueError(f"estimator={estimator!r} is not one of auto, {names}.")
     found = known[plain]
-    needed = [f.name for f in fields(found) if f.default is MISSING and f.default_factory is MISSING]
+    needed = [f.name for f in fields(cast(Any, found)) if f.default is MISSING and f.default_factory is MISSING]
     if needed:
         raise ValueError(f"{found.__name__} needs {', '.join(needed)}: pass an instance instead of its name.")
     return found()

@@ -39,7 +39,14 @@ from miest.estimators.subsampling import (
 )
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import Variable, variables
-from miest.traits import autocorrelation_doubt, deterministic_doubt, duplicates_doubt, ksg_value, skew_doubt
+from miest.traits import (
+    autocorrelation_doubt,
+    deterministic_doubt,
+    duplicates_doubt,
+    ksg_value,
+    normal_scores,
+    skew_doubt,
+)
 from miest_kernels import Neighbours, neighbours
 
 SATURATED_ABOVE = 0.7
@@ -70,6 +77,8 @@ class KSG(Estimator):
     k : int                     neighbours; larger: less variance, more bias. 3 to 10 is usual
     variant : 1 or 2            eq. 8 (one joint radius) or eq. 9 (a radius a marginal; no conditional form)
     standardize : bool          give every column mean 0 and standard deviation 1 first, so that units do not matter
+    normal_scores : bool        send every column through its own distribution function to normal scores instead: the
+                                information is the same, and heavy or uneven margins do no harm
     neighbours : str or Neighbours   "auto", "tree", "cpu", "cuda", "faiss", "kdtree", "reference", or a backend itself
     level : float or None       of the interval; None makes none, which is quicker
     checks : bool               look for copies, uneven margins, determinism and memory among some thousand rows; False
@@ -85,8 +94,8 @@ class KSG(Estimator):
     Error: the standard deviation is near 1.1 / sqrt(n) for Gaussians at k = 3. Unbiased in practice under independence;
     otherwise biased towards zero where the density varies among the k neighbours. See HIGH_DIMENSION in README.
     Wrong when: more than a few dimensions that matter (HIGH_DIMENSION), MI near ln n (SATURATED; no more than
-    psi(n) - psi(k+1) can be reported), repeated values (TIES: use MixedKSG), heavy tails (use GaussianCopula).
-    Integers are used as numbers on a line (DISCRETE).
+    psi(n) - psi(k+1) can be reported), repeated values (TIES: use MixedKSG), heavy tails (SKEWED: use
+    normal_scores=True). Integers are used as numbers on a line (DISCRETE).
     Interval: by subsampling, for independent rows; its ends move a little with the order of the samples and with
     `seed`. It tells of spread, not of bias. None where samples are too few (2 parts of 25 and of 4k; given Z, of 16k),
     the value is SATURATED, or parts would be. Coverage at 95%, of 250 to 300 repetitions at n = 500, 2,000, 10,000::
@@ -109,6 +118,7 @@ class KSG(Estimator):
     k: int = 3
     variant: Literal[1, 2] = 1
     standardize: bool = field(default=True, metadata=WHEN_CHANGED)
+    normal_scores: bool = field(default=False, metadata=WHEN_CHANGED)
     neighbours: str | Neighbours = field(default="auto", metadata=WHEN_CHANGED)
     level: float | None = field(default=0.95, metadata=WHEN_CHANGED)
     checks: bool = field(default=True, metadata=WHEN_CHANGED)
@@ -118,6 +128,12 @@ class KSG(Estimator):
         require_level(self.level)
         require_choice("variant", self.variant, (1, 2))
         require_choice("standardize", self.standardize, (True, False))
+        require_choice("normal_scores", self.normal_scores, (True, False))
+
+    def blocks(self, arguments: Sequence[Variable]) -> list[NDArray[np.floating]]:
+        """The varying columns of each argument as they are compared."""
+        points = blocks(arguments, self.standardize)
+        return [normal_scores(block).astype(block.dtype) for block in points] if self.normal_scores else points
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate I(X;Y), or I(X;Y|Z) with ``given=z``; see `Estimator.estimate`."""
@@ -130,7 +146,7 @@ class KSG(Estimator):
         constant = constant_result(self, quantity, arguments[:2], started)
         if constant is not None:
             return constant
-        points = blocks(arguments, self.standardize)
+        points = self.blocks(arguments)
         n, d = arguments[0].n, sum(block.shape[1] for block in points)
         backend = resolved(self.neighbours, n, d, on_device=any(v.on_device for v in arguments))
         if given is not None:
@@ -143,11 +159,14 @@ class KSG(Estimator):
         ceiling = digamma(self.k) + whole - sum_of_means(floors + offset)
         inexact, found = approximation(backend, points, self.k)
         doubts = [
-            *(saturation(value, ceiling) or distance(radius, arguments[:2], value=value, standardize=self.standardize)),
+            *(
+                saturation(value, ceiling)
+                or distance(radius, arguments[:2], value=value, standardize=self.standardize or self.normal_scores)
+            ),
             *ties(arguments, radius),
             *numbers_from_symbols(arguments),
             *inexact,
-            *(traits_doubts(arguments, float(value), self.k) if self.checks else []),
+            *(traits_doubts(arguments, float(value), self.k, scored=self.normal_scores) if self.checks else []),
         ]
         flags = tuple(flag for flag, _ in doubts)
 
@@ -414,11 +433,11 @@ def approximation(backend: Neighbours, points: list[NDArray[np.floating]], k: in
     return [(Flag.APPROXIMATE, note)], {"recall": recall}
 
 
-def traits_doubts(arguments: Sequence[Variable], value: float, k: int) -> Doubts:
-    """Doubt copies among the rows, uneven margins, a function of the other argument, and rows that remember."""
+def traits_doubts(arguments: Sequence[Variable], value: float, k: int, *, scored: bool = False) -> Doubts:
+    """Doubt copies among the rows, uneven margins unless `scored`, functions of the other, and rows that remember."""
     return [
         *duplicates_doubt(arguments),
-        *skew_doubt(arguments, lambda blocks: ksg_value(blocks, k)),
+        *([] if scored else skew_doubt(arguments, lambda blocks: ksg_value(blocks, k))),
         *deterministic_doubt(arguments, value),
         *order_doubt(arguments),
     ]

@@ -6,6 +6,8 @@ truth       correlated Gaussians within four standard errors; the known bias in 
 refusals    every raise and every flag, and silence on good data
 """
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -290,3 +292,24 @@ def test_rows_that_remember_are_flagged_and_classes_in_order_are_not() -> None:
     labels = np.sort(np.random.default_rng(0).integers(0, 4, 500))
     values = labels[:, None] + np.random.default_rng(1).standard_normal((500, 1))
     assert Flag.AUTOCORRELATED not in miest.MixedKSG().estimate(values, labels).flags
+
+
+def test_normal_scores_see_the_same_through_any_margin() -> None:
+    x, y = miest.tasks.bivariate_gaussian(0.8).sample(800, 0)
+    scored = KSG(normal_scores=True)
+    plain = scored.estimate(x, y)
+    stretched = scored.estimate(np.exp(5 * x), -np.exp(5 * y))
+    assert stretched.value == plain.value
+    assert stretched.flags == plain.flags == ()
+    assert abs(plain.value + math.log(1 - 0.8**2) / 2) < 0.06
+    assert Flag.SKEWED in KSG().estimate(np.exp(5 * x), np.exp(5 * y)).flags
+    assert scored.estimate(x.astype(np.float32), y.astype(np.float32)).value == pytest.approx(plain.value, abs=0.01)
+    given = scored.estimate(x, y, given=np.exp(3 * np.random.default_rng(99).standard_normal(800)))
+    assert abs(given.value - plain.value) < 0.15
+
+
+def test_permutations_see_normal_scores_too() -> None:
+    x, y = miest.tasks.bivariate_gaussian(0.3).sample(200, 0)
+    scored = KSG(normal_scores=True)
+    as_given, stretched = (miest.permutation_test(a, y, scored, n=50, seed=0) for a in (x, np.exp(9 * x)))
+    assert as_given.p_value == stretched.p_value
