@@ -238,10 +238,16 @@ def densities() -> str:
 
 def validation() -> str:
     """The errors of every estimator on the full suite, from what ``make validate`` left; else what stands there."""
-    summary = HERE.parent / "validation" / "summary.json"
+    summary, trained = (HERE.parent / "validation" / name for name in ("summary.json", "trained/summary.json"))
     if not summary.exists():
         return section(README.read_text(encoding="utf-8"), "validation")
-    return validation_tables(json.loads(summary.read_text(encoding="utf-8")))
+    found = json.loads(summary.read_text(encoding="utf-8"))
+    if not trained.exists():
+        return validation_tables(found)
+    critics = json.loads(trained.read_text(encoding="utf-8"))
+    both = validation_tables({**found, "overall": [*found["overall"], *critics["overall"]]})
+    words = f"`auto` and `Discriminator` train critics: n = {critics['sizes'][-1]:,} and {len(critics['seeds'])} seed."
+    return "\n\n".join([both, words, flag_table(critics["flags"], "of those two, ")])
 
 
 def validation_tables(found: Mapping[str, Any]) -> str:
@@ -264,17 +270,21 @@ def validation_tables(found: Mapping[str, Any]) -> str:
                 lines.append([name, f"{row['n']:,}", f"{row['tasks']}", *errors, row["worst_task"], silent, held])
         head = [f"{count} {group} tasks" if count > 1 else f"one {group} task", "n", "answered", "mean", "median"]
         parts.append(table([*head, "worst", "on", "silent", "covered"], lines))
-    any_flag = found["flags"][-1]
-    rates = [
-        [f"`{row['flag']}`" if row["flag"] != "any" else "any", *(f"{row[key] or 0:.0%}" for key in FLAG_SHARES)]
-        for row in found["flags"]
-    ]
-    heads = [f"where wrong ({any_flag['wrong']:,} values)", f"elsewhere ({any_flag['right']:,})"]
-    parts.append(table(["flag", *heads], rates))
+    parts.append(flag_table(found["flags"]))
     measured = (
         f"{found['tasks']} tasks, {len(found['seeds'])} seeds, n = {' and '.join(f'{n:,}' for n in found['sizes'])}."
     )
     return "\n\n".join([measured, *parts])
+
+
+def flag_table(flags: Sequence[Mapping[str, Any]], whose: str = "") -> str:
+    """Markdown of how often flags fire where an estimator is wrong, and elsewhere."""
+    rates = [
+        [f"`{row['flag']}`" if row["flag"] != "any" else "any", *(f"{row[key] or 0:.0%}" for key in FLAG_SHARES)]
+        for row in flags
+    ]
+    wrong, right = flags[-1]["wrong"], flags[-1]["right"]
+    return table([f"{whose}flag", f"where wrong ({wrong:,} values)", f"elsewhere ({right:,})"], rates)
 
 
 def speed() -> str:
