@@ -1,7 +1,6 @@
 """The experiments: what is trained, recorded and called compression, in tiny versions; the real ones are slow."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from click.testing import CliRunner
 
 from miest import datasets
 from miest.estimators.binning import Binning
-from miest.estimators.channel import GaussianChannel
 from miest.experiments import binary_sphere, fashion
 from miest.experiments.compression import SHARE, compressions, table
 from miest.experiments.runs import repeatable, side_by_side, without_run
@@ -34,7 +32,7 @@ def trajectory(values, layer="a", **settings):
 
 @pytest.fixture
 def pictures(monkeypatch):
-    """Fashion-MNIST and MNIST of noise, of which 80 are for training and 40 for testing; estimates with few draws."""
+    """Fashion-MNIST and MNIST of noise, of which 80 are for training and 40 for testing."""
 
     def load(name, split="train"):
         rng = np.random.default_rng(len(name))
@@ -42,7 +40,6 @@ def pictures(monkeypatch):
         return rng.integers(256, size=(n, 28, 28)).astype(np.uint8), rng.integers(10, size=n)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(fashion, "GaussianChannel", partial(GaussianChannel, draws=1))
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+import miest
 from miest.plane.row import Row
 from miest.plane.trajectory import Trajectory
 from miest.plotting import plot_compare, plot_noise_sweep, plot_plane, plot_timeline
@@ -155,6 +156,22 @@ def test_every_layer_has_its_marker_and_stands_in_the_legend():
     assert len(shapes) == 3
 
 
+def test_very_many_layers_are_not_listed():
+    def legend(axes):
+        return [text.get_text() for text in axes.get_legend().get_texts()]
+
+    for count in (21, 22, 74):
+        names = [f"layer{i}" for i in range(count)]
+        rows = [row(step, name, key, 1.0) for step in (0, 1) for name in names for key in ("I_XT", "I_TY")]
+        both = trajectory(*rows, layers=names)
+        timeline = legend(plot_timeline(both)[1][0])
+        if count == 21:
+            assert legend(plot_plane(both)[1]) == timeline == names
+        else:
+            assert legend(plot_plane(both)[1]) == [f"{count} layers, layer0 to {names[-1]}, joined in network order"]
+            assert timeline == [names[round(i * (count - 1) / 6)] for i in range(7)]
+
+
 def test_flagged_points_are_hollow_and_counted():
     made = changed(run(), 10, "fc2", "I_XT", flags=("SATURATED",))
     made = changed(made, 10, "fc2", "I_TY", flags=("TIES", "SATURATED"))
@@ -197,6 +214,13 @@ def test_the_caption_names_estimators_noise_bins_and_n():
     _, ax = plot_plane(run())
     assert words(ax).startswith("I(X;T+ε): GaussianChannel(noise=GaussianNoise(std=0.1)). I(T;Y): MixedKSG(k=3).")
     assert ax.get_xlabel() == "I(X;T+ε) (nats)"
+
+
+def test_the_caption_rounds_settings():
+    found = run()
+    width = "Binning(width=1.7998117499720259, bins=30, correction=None)"
+    short = changed(found, 0, "fc1", "I_XT", estimator=width, diagnostics={"width": 1.7998117499720259})
+    assert "Binning(width=1.8, bins=30) or " in words(plot_plane(short)[1])
 
 
 def test_failed_and_infinite_estimates_are_left_out_and_counted():
@@ -254,6 +278,37 @@ def test_bits_scale_information_and_not_a_dimension():
     assert paths(ax).get_segments()[0][0] == pytest.approx((5.0 / math.log(2), 3.0))
     assert ax.get_xlabel() == "I(X;T+ε) (bits)"
     assert ax.get_ylabel() == "correlation dimension"
+    measured = miest.CorrelationDimension().estimate(np.random.default_rng(0).normal(size=(300, 2)))
+    own = trajectory(row(0, "fc1", "dimension", measured.value, name=measured.quantity))
+    assert plot_timeline(own, units="bits")[1][0].get_ylabel() == measured.quantity
+    assert plot_timeline(own, units="bits")[1][0].lines[0].get_ydata().tolist() == [measured.value]
+
+
+def test_gradients_have_no_units_no_samples_and_no_place_in_the_plane():
+    """They are of other modules, the ones with weights, over a few batches."""
+    snr = {"name": "gradient signal-to-noise", "estimator": "gradient over 15 batches", "n": 15}
+    own = run()
+    rows = [row(step, "weights", "dimension", 0.5, **snr) for step in (0, 1, 10, 100)]
+    both = trajectory(*own.rows, *rows, layers=[*LAYERS, "weights"])
+    for draw in (plot_plane, plot_compare):
+        figure, axes = draw(both)
+        (legend,) = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+        assert [text.get_text() for text in legend.get_texts()] == list(LAYERS)
+    _, axes = plot_timeline(both, units="bits")
+    assert axes[-1].get_ylabel() == "gradient signal-to-noise"
+    assert 0.5 in axes[-1].lines[-2].get_ydata()
+    assert "n = 2,500 samples." in words(axes[-1])
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == [*LAYERS, "weights"]
+    _, axes = plot_timeline(both, ["I_XT"])
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == list(LAYERS)
+
+
+def test_what_was_logged_once_is_a_dot():
+    _, axes = plot_timeline(
+        run(scalars={step: {"loss": 1.0, **({"accuracy": 0.9} if step else {})} for step in (0, 1)})
+    )
+    drawn = {line.get_label(): line.get_marker() for ax in axes[-1].figure.axes for line in ax.lines}
+    assert (drawn["loss"], drawn["accuracy"]) == ("", "o")
 
 
 def test_compare_has_a_panel_for_every_pair_with_the_same_scales():
@@ -373,6 +428,9 @@ def test_a_noise_sweep_shows_doubt_and_is_not_squeezed_by_the_line_that_leaves_i
     assert hollow.get_ydata().tolist() == [5.0]
     assert "Hollow: 1 of 3 are flagged (SATURATED 1)." in words(ax)
     assert 7.0 < ax.get_ylim()[1] < 8.0
+    loose = SimpleNamespace(**{**vars(sweep), "lower": (-50.0, -1.0, 0.8), "upper": (60.0, 8.0, 6.0)})
+    _, ax = plot_noise_sweep(loose)
+    assert ax.get_ylim() == pytest.approx((-1.0 - 0.05 * 7, 8.0 + 0.05 * 7))
 
 
 # properties

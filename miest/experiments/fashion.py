@@ -54,6 +54,7 @@ class Settings:
     learning_rate : float       of AdamW
     weight_decay : float        where there is any; of AdamW, so that a step takes this times the learning rate away
     noise_std : float           of eps in every coordinate, the same in all layers and at all steps
+    draws : int                 of eps for each image of the probe; their error is far below that of the images
     probe : int                 images of the test set that the plane is estimated on
     per_decade : int            estimates to each factor of ten in steps
     """
@@ -65,13 +66,14 @@ class Settings:
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
     noise_std: float = 2.0
+    draws: int = 2
     probe: int = 2000
     per_decade: int = 5
 
 
 QUICK: dict[Model, Settings] = {
     "mlp": Settings(),
-    "resnet": Settings(images=20_000, epochs=4, noise_std=0.5),
+    "resnet": Settings(images=15_000, epochs=4, noise_std=0.5),
 }
 """Minutes on two cores."""
 
@@ -157,7 +159,7 @@ def run(model: Model, loss: Loss, folder: Path, settings: Settings, seed: int = 
     x, y = _tensors(settings.data, "train", settings.images)
     probe = _tensors(settings.data, "test", settings.probe)
     when = LogSchedule(per_decade=settings.per_decade)
-    channel = GaussianChannel(noise=GaussianNoise(std=settings.noise_std))
+    channel = GaussianChannel(noise=GaussianNoise(std=settings.noise_std), draws=settings.draws)
     with repeatable(seed):
         net = network(model)
         decay = settings.weight_decay if loss == "weight-decay" else 0.0

@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from miest.plane.trajectory import Trajectory
 
 _RUN = click.argument("run", type=click.Path(path_type=Path))
+_TITLE = click.option("--title", default="", help="Above the picture.")
+_CHAIN = click.option(
+    "--chain/--no-chain",
+    default=True,
+    show_default=True,
+    help="Whether each layer is a function of the one before it alone; not so with skip connections and branches.",
+)
 
 
 @click.group()
@@ -136,13 +143,18 @@ def show(
 @click.option("--x", metavar="KEY", help="Quantity of the horizontal axis; default: the first one.")
 @click.option("--y", metavar="KEY", help="Quantity of the vertical axis; default: the first one.")
 @click.option("--style", type=click.Choice(["default", "classic"]), default="default", show_default=True)
-def plot(run: Path, out: Path | None, kind: str, x: str | None, y: str | None, style: str) -> None:
+@_TITLE
+@_CHAIN
+def plot(
+    run: Path, out: Path | None, kind: str, x: str | None, y: str | None, style: str, title: str, chain: bool
+) -> None:
     """Draw RUN: the plane, quantities against steps, or the plane under each of its estimators.
 
     \b
     Examples:
       miest plane plot runs/a
       miest plane plot runs/a --kind timeline --out timeline.pdf
+      miest plane plot runs/resnet --no-chain --title "ResNet-18"
     """  # noqa: D301
     from miest.terminal import one_line
 
@@ -151,9 +163,11 @@ def plot(run: Path, out: Path | None, kind: str, x: str | None, y: str | None, s
         raise click.UsageError("--x, --y and --style are for --kind plane.")
     try:
         if kind == "plane":
-            figure = found.plot(x, y, style=style)[0]
+            figure = found.plot(x, y, style=style, title=title, chain=chain)[0]
+        elif kind == "timeline":
+            figure = found.plot_timeline(title=title)[0]
         else:
-            figure = (found.plot_timeline() if kind == "timeline" else found.plot_compare())[0]
+            figure = found.plot_compare(title=title, chain=chain)[0]
         out = out or run / f"{kind}.png"
         figure.savefig(out, dpi=150, metadata={"Software": None} if out.suffix == ".png" else None)
     except (ValueError, OSError, ImportError) as error:
@@ -164,7 +178,9 @@ def plot(run: Path, out: Path | None, kind: str, x: str | None, y: str | None, s
 @plane.command()
 @_RUN
 @click.option("--out", type=click.Path(path_type=Path), metavar="HTML", help="Default: report.html in RUN.")
-def report(run: Path, out: Path | None) -> None:
+@click.option("--title", default="", help="Of the page; default: the class of the model.")
+@_CHAIN
+def report(run: Path, out: Path | None, title: str, chain: bool) -> None:
     """Write RUN as one HTML page that needs no network: the plane to play through, timelines, flags in plain words.
 
     \b
@@ -176,7 +192,7 @@ def report(run: Path, out: Path | None) -> None:
 
     found = _load(run)
     try:
-        written = found.report(out or run / "report.html")
+        written = found.report(out or run / "report.html", title=title, chain=chain)
     except (ValueError, OSError) as error:
         raise click.ClickException(one_line(error)) from error
     click.echo(str(written))

@@ -6,6 +6,7 @@ not depend on one another: so a number is the same wherever and whenever it is m
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -31,6 +32,7 @@ from miest.plane.trajectory import Trajectory
 
 OnError = Literal["record", "raise"]
 
+_STREAMS = threading.RLock()  # what draws from the global random streams, or seeds them, holds it
 _TORCH = ("miest.estimators.neural", "miest.estimators.aamine")
 
 
@@ -259,13 +261,24 @@ def _failed(snapshot: Snapshot, layer: str, quantity: Quantity, error: Exception
 
 @contextmanager
 def _same_anywhere(seed: int, measure: Any) -> Iterator[None]:
-    """Seed the global random streams, for measures that draw from them, and compute on one thread; put it back after.
+    """Compute on one thread, and seed the global random streams for measures that draw from them; put it back after.
 
     With more threads, linear algebra adds in another order, and the last bits differ. (The kernels of the neighbour and
-    kernel estimators do not, and keep theirs.)
+    kernel estimators do not, and keep theirs.) The global streams are those of all threads: one measure at a time.
     """
+    if not _may_use_torch(measure):  # one of miest's own, which draws from a generator of its own
+        with _one_thread():
+            yield
+        return
+    with _STREAMS, _seeded(seed), _one_thread():
+        yield
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the streams of Python, NumPy and torch, and have torch compute on one thread; put it back after."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    torch = _torch_for(measure)
+    torch = _torch()
     generators, threads = [], 0
     if torch is not None:
         threads = torch.get_num_threads()
@@ -278,8 +291,7 @@ def _same_anywhere(seed: int, measure: Any) -> Iterator[None]:
             generator.manual_seed(seed)
         if torch is not None:
             torch.set_num_threads(1)
-        with _one_thread():
-            yield
+        yield
     finally:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
@@ -289,9 +301,9 @@ def _same_anywhere(seed: int, measure: Any) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _torch_for(measure: Any) -> Any:
-    """The module torch, where it is in use or the measure may come to use it."""
-    if "torch" not in sys.modules and _may_use_torch(measure) and find_spec("torch") is not None:
+def _torch() -> Any:
+    """The module torch, where it is installed: the measure may come to use it."""
+    if "torch" not in sys.modules and find_spec("torch") is not None:
         return import_module("torch")
     return sys.modules.get("torch")
 

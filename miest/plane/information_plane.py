@@ -385,7 +385,7 @@ class InformationPlane:
 
 
 def _gradient_row(step: int, layer: str, key: str, value: float, batches: int) -> Row:
-    names = {"grad_mean": "norm of the mean gradient", "grad_std": "norm of the gradient's standard deviation"}
+    names = {"grad_mean": "norm of mean gradient", "grad_std": "norm of gradient std"}
     return Row(
         step=step,
         layer=layer,
@@ -395,7 +395,7 @@ def _gradient_row(step: int, layer: str, key: str, value: float, batches: int) -
         notes=("All gradients are 0.",) if math.isnan(value) else (),
         n=batches,
         estimator=f"gradient over {batches} batches",
-        name=names.get(key, "signal-to-noise ratio of the gradient"),
+        name=names.get(key, "gradient signal-to-noise"),
     )
 
 

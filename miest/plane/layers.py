@@ -65,7 +65,9 @@ def choose(model: nn.Module, layers: Layers) -> tuple[dict[str, nn.Module], froz
         if not names:
             _refuse("the model has no module with parameters and no activation module", found)
         return {name: found[name] for name in found if name in names}, frozenset()
-    wanted = [layers] if isinstance(layers, (str, nn.Module, type)) or callable(layers) else list(layers)
+    wanted: list[Any] = [layers]
+    if isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type)):
+        wanted = list(layers)
     if not wanted:
         raise ValueError("layers is empty: name at least one layer, or leave layers=None for all that have parameters.")
     names, single = set(), set()

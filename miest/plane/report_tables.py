@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from miest.plotting.captions import OPEN, name_of, processing, readable, settings_of, spread
+from miest.plotting.captions import OPEN, is_information, name_of, processing, readable, settings_of, spread
 from miest.plotting.points import Rows, finite
 from miest.plotting.recorded import Row, Trajectory
 from miest.result import Flag
@@ -44,7 +44,8 @@ def doubts(rows: Mapping[str, Rows], followed: Collection[str]) -> str:
         parts.append(_table(("quantity", "reason", "estimates"), reasons))
     parts.append("<h3>Processing cannot add information</h3>")
     if followed:
-        verdicts = [(name_of(found), settings_of(found), processing(found, followed)) for found in rows.values()]
+        told = [found for found in rows.values() if is_information(found)]
+        verdicts = [(name_of(found), settings_of(found), processing(found, followed)) for found in told]
         parts.append(_table(("quantity", "estimator", "verdict"), verdicts))
     else:
         parts.append(f"<p>{escape(OPEN)}</p>")

@@ -84,6 +84,7 @@ function logged(figure) {
         return `${point.px} ${point.py}`;
       });
       svg("path", { class: "line", fill: "none", stroke: color, "stroke-width": 1.6, "stroke-dasharray": dashes[i % 4], d: "M" + points.join("L") }, root);
+      if (points.length === 1) svg("circle", { cx: places.at(-1).px, cy: places.at(-1).py, r: 3, fill: color }, root); // a line of one point is not seen
       const order = side * left.length + i;
       svg("path", { stroke: color, "stroke-width": 1.6, "stroke-dasharray": dashes[i % 4], d: `M${box.right - 150} ${box.top + 90 + 16 * order}h24` }, root);
       svg("text", { x: box.right - 120, y: box.top + 94 + 16 * order, class: "outline" }, root, name.length > 18 ? `${name.slice(0, 17)}…` : name);

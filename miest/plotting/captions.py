@@ -10,6 +10,7 @@ from miest.plotting.recorded import Row
 from miest.result import MIResult
 
 OPEN = "No layer here is a function of what was recorded of the one before it: information may rise."
+_UNITLESS = ("dimension", "d2(", "gradient")  # in the names of quantities that are no information
 _MEASURES = {"noise_var": "noise variance", "noise_std": "noise std", "width": "bin width"}  # diagnostics of a row
 
 
@@ -31,8 +32,8 @@ def name_of(rows: Rows) -> str:
 
 
 def is_information(rows: Rows) -> bool:
-    """Whether the values have units: a dimension has none."""
-    return "dimension" not in name_of(rows)
+    """Whether the values have units: a dimension has none, nor has a gradient."""
+    return not any(word in name_of(rows) for word in _UNITLESS)
 
 
 def scale_of(rows: Rows, units: str) -> float:
@@ -55,7 +56,8 @@ def label_of(rows: Rows, units: str = "") -> str:
 def settings_of(rows: Rows) -> str:
     """The estimator, its settings but for those that are None, and the noise or bins that it took from the data."""
     texts = dict.fromkeys(re.sub(r"\(, ", "(", re.sub(r"(, |(?<=\())\w+=None", "", r.estimator)) for r in rows.values())
-    words = [" or ".join(texts)]
+    # Digits that came from a division, as of a bin width, tell a reader nothing.
+    words = [re.sub(r"\d+\.\d{6,}", lambda number: f"{float(number[0]):.4g}", " or ".join(texts))]
     for key, what in _MEASURES.items():
         found = [r.diagnostics[key] for r in rows.values() if isinstance(r.diagnostics.get(key), (int, float))]
         if found and not any(f"={value!r}" in text for value in found for text in texts):
@@ -64,8 +66,8 @@ def settings_of(rows: Rows) -> str:
 
 
 def samples(rows: Iterable[Row]) -> str:
-    """How many; a failed estimate may not know."""
-    counts = {row.n for row in rows if row.kind != "failed"}
+    """How many; a failed estimate may not know, and a gradient has batches."""
+    counts = {row.n for row in rows if row.kind != "failed" and "gradient" not in row.name}
     return f"n = {spread(counts)} samples." if counts else "No samples."
 
 

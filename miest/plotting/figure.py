@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): distinct for the common forms of colour blindness; markers differ as well, for print in gray.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LISTED = 3 * len(MARKERS)
+"""Layers up to which a legend lists them all: more would fill the page, and repeat each marker many times."""
 
 Units = Literal["nats", "bits"]
 

@@ -73,12 +73,11 @@ def plot_plane(
     """
     pair = chosen(trajectory, "x", x), chosen(trajectory, "y", y)
     picture = _Picture(trajectory, [pair], style, units, chain)
-    layers = list(trajectory.layers)
     own = None
     if ax is None:
         own = empty_figure(_WIDE, _HIGH)
         ax = own.subplots()
-    above = 0.0 if style == "classic" else legend_above(ax, layer_marks(layers), layers)
+    above = 0.0 if style == "classic" else legend_above(ax, *picture.legend)
     ax.set_title(title, loc="left", fontsize="medium", pad=6 + above)
     (below,) = picture.draw([ax])
     if own is not None:
@@ -128,7 +127,7 @@ def plot_compare(
         given: list[Axes] = list(np.ravel(axes))  # type: ignore[arg-type]
         if len(given) != len(pairs):
             raise ValueError(f"{len(pairs)} pairs of quantities need as many axes, got {len(given)}.")
-        above = 0.0 if style == "classic" else legend_above(given[0], layer_marks(trajectory.layers), trajectory.layers)
+        above = 0.0 if style == "classic" else legend_above(given[0], *picture.legend)
         given[0].set_title(title, loc="left", fontsize="medium", pad=6 + above)
         picture.draw(given)
         root: Any = given[0].get_figure(root=True)
@@ -142,7 +141,7 @@ def plot_compare(
     below = max(picture.draw(panels[: len(pairs)]))
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     if style == "default":
-        legend_under(figure, layer_marks(trajectory.layers), trajectory.layers)
+        legend_under(figure, *picture.legend)
     figure.set_figheight(0.6 + down * (4.1 + below / 72))
     return figure, panels[: len(pairs)]
 
@@ -166,6 +165,11 @@ class _Picture:
         if not any(self.points):
             tried = " or ".join(f"{x} and {y}" for x, y in pairs)
             raise ValueError(f"no layer has finite values of {tried} at any step: there is nothing to draw.")
+
+    @property
+    def legend(self) -> tuple[list[Any], list[str]]:
+        """Markers and names of the layers that are drawn in any panel."""
+        return layer_marks(self.trajectory.layers, {place for points in self.points for place in points})
 
     def draw(self, axes: "Sequence[Axes]") -> list[float]:
         """Each pair into its axes, and one colour bar beside them; returns how high the words below are, in points."""

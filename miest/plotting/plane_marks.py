@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from miest.plotting.figure import MARKERS
+from miest.plotting.figure import LISTED, MARKERS
 from miest.plotting.points import Place, Point
 from miest.plotting.steps import log_from, step_ticks
 
@@ -51,13 +51,17 @@ def step_bar(axes: "Sequence[Axes]", colors: "ScalarMappable", steps: Sequence[i
     bar.outline.set_visible(False)
 
 
-def layer_marks(layers: Sequence[str]) -> list[Any]:
-    """For the legend: the marker of each layer."""
+def layer_marks(layers: Sequence[str], shown: Collection[Place]) -> tuple[list[Any], list[str]]:
+    """For the legend: marker and name of each layer that has a point; of very many, their number alone."""
     from matplotlib.lines import Line2D
 
-    return [
-        Line2D([], [], linestyle="none", marker=_marker(at), color="0.35", markersize=6) for at in range(len(layers))
-    ]
+    there = {layer for _, layer in shown}
+    names = {layer: at for at, layer in enumerate(layers) if layer in there}
+    if len(names) > LISTED:
+        first, *_, last = names
+        return [Line2D([], [], linestyle="none")], [f"{len(names)} layers, {first} to {last}, joined in network order"]
+    marks = [Line2D([], [], linestyle="none", marker=_marker(at), color="0.35", markersize=6) for at in names.values()]
+    return marks, list(names)
 
 
 def _marker(at: int) -> str:

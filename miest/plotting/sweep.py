@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_BEYOND = 0.3  # of the height, that bounds and the out-of-sample line may add to it
+
 
 class Sweep(Protocol):
     """Estimates of one quantity for several sizes of the noise, in nats."""
@@ -67,7 +69,8 @@ def plot_noise_sweep(
 
     The curve, and not one point of it, is the finding: the noise is part of the quantity. Flagged points are hollow,
     bars are intervals, and a band lies between the bounds on the in-sample value. Where the in-sample and the
-    out-of-sample line part, there are too few rows for so little noise; the latter may then leave the picture.
+    out-of-sample line part, there are too few rows for so little noise; the latter may then leave the picture, as may
+    loose bounds.
 
     Parameters
     ----------
@@ -124,13 +127,13 @@ def plot_noise_sweep(
     if not np.array_equal(inside, values):  # else the estimate is the in-sample value
         ax.plot(stds, inside, color=COLORS[2], linewidth=1, linestyle=":", label="in sample")
     ax.set_xscale("log")
-    limits = ax.get_ylim()
     ax.plot(
         stds, outside, color=COLORS[1], marker="s", markersize=3.5, linewidth=1, linestyle="--", label="out of sample"
     )
-    span = limits[1] - limits[0]
-    near = outside[(outside > limits[0] - span) & (outside < limits[1] + span)]
-    ax.set_ylim(min([limits[0], *near - 0.05 * span]), max([limits[1], *near + 0.05 * span]))
+    ends = [end * scale for result in results for end in result.interval or ()]
+    ceiling = [] if sweep.ceiling is None else [sweep.ceiling * scale]
+    others = np.concatenate([outside, scaled(sweep.lower), scaled(sweep.upper)])
+    ax.set_ylim(_limits(np.concatenate([values, inside, ends, ceiling]), others))
     if sweep.ceiling is not None:
         reference(ax, "ceiling", sweep.ceiling * scale, across=True)
     ax.set_xlabel("standard deviation of the noise")
@@ -147,3 +150,12 @@ def plot_noise_sweep(
         own.set_figheight(4.2 + below / 72)
     figure: Any = ax.get_figure(root=True)
     return figure, ax
+
+
+def _limits(shown: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[float, float]:
+    """Room for 0 and all that must be seen, and for such of the others as are not far from it."""
+    shown = shown[np.isfinite(shown)]
+    low, high = min(0.0, float(shown.min())), float(shown.max())
+    span = max(high - low, 1e-9)
+    near = others[(others > low - _BEYOND * span) & (others < high + _BEYOND * span)]
+    return min([low, *near.tolist()]) - 0.05 * span, max([high, *near.tolist()]) + 0.05 * span

@@ -8,7 +8,17 @@ import numpy as np
 
 from miest.estimators.estimator import require_choice
 from miest.plotting.captions import doubts, intervals, label_of, left_out, samples, scale_of, settings_of
-from miest.plotting.figure import COLORS, MARKERS, Units, empty_figure, legend_above, plain, reference, words_below
+from miest.plotting.figure import (
+    COLORS,
+    LISTED,
+    MARKERS,
+    Units,
+    empty_figure,
+    legend_above,
+    plain,
+    reference,
+    words_below,
+)
 from miest.plotting.points import ENTROPY, Rows, chosen, finite, rows_of
 from miest.plotting.recorded import Trajectory
 from miest.plotting.steps import step_ticks
@@ -85,8 +95,13 @@ def plot_timeline(
         last, [samples(seen), *intervals(shown), *doubts([row.flags for row in shown]), *left_out(seen)]
     )
     heading = [line for line in (title, first.get_title("left")) if line]
-    first.set_title("\n".join(heading), loc="left", fontsize="small")
-    above = legend_above(first, _marks(trajectory.layers), trajectory.layers, lift=4 + 11 * len(heading))
+    first.set_title("\n".join(heading), loc="left", fontsize="small", pad=9)
+    drawn = {row.layer for row in seen}
+    marks = {layer: mark for layer, mark in _marks(trajectory.layers).items() if layer in drawn}
+    if len(marks) > LISTED:  # their colours are a scale, of which some are enough
+        some = {round(at) for at in np.linspace(0, len(marks) - 1, len(MARKERS))}
+        marks = {layer: mark for at, (layer, mark) in enumerate(marks.items()) if at in some}
+    above = legend_above(first, list(marks.values()), list(marks), lift=7 + 11 * len(heading))
     if own is not None:
         own.set_figheight(own.get_figheight() + (above + below) / 72)
     figure: Any = first.get_figure(root=True)
@@ -104,11 +119,12 @@ def _stacked(panels: int) -> "tuple[Figure, list[Axes]]":
     return figure, axes[:panels]
 
 
-def _marks(layers: Sequence[str]) -> list[Any]:
+def _marks(layers: Sequence[str]) -> dict[str, Any]:
     """For the legend: the line of each layer."""
     from matplotlib.lines import Line2D
 
-    return [Line2D([], [], color=color, marker=marker, markersize=5) for color, marker in _looks(layers)]
+    looks = zip(layers, _looks(layers), strict=True)
+    return {layer: Line2D([], [], color=color, marker=marker, markersize=5) for layer, (color, marker) in looks}
 
 
 def _looks(layers: Sequence[str]) -> list[tuple[Any, str]]:
@@ -162,9 +178,14 @@ def _draw_logged(ax: "Axes", logged: Mapping[int, Mapping[str, float]]) -> None:
     for at, name in enumerate([*left, *right]):
         steps = [step for step, found in sorted(logged.items()) if name in found]
         side = twin if name in right else ax
+        marker = "o" if len(steps) == 1 else ""  # a line of one point is not seen
         style: Any = ["-", "--", ":", "-."][at % 4]
         drawn += side.plot(
-            steps, [logged[step][name] for step in steps], color=f"{0.55 * (name in right):.2f}", linestyle=style
+            steps,
+            [logged[step][name] for step in steps],
+            color=f"{0.55 * (name in right):.2f}",
+            linestyle=style,
+            marker=marker,
         )
         drawn[-1].set_label(plain(name))
     ax.set_ylabel(plain(", ".join(left or right)))
@@ -182,7 +203,7 @@ def _dress(ax: "Axes", steps: Sequence[int], heading: str) -> None:
     ax.set_xticks(ticks, labels=[f"{step:,}" for step in ticks])
     ax.minorticks_off()
     ax.set_xlim(-0.15 * first if steps[0] == 0 else first / 1.2, last * 1.2)
-    ax.set_title(heading, loc="left", fontsize="small")
+    ax.set_title(heading, loc="left", fontsize="small", pad=9)  # above the name of a reference line
     ax.grid(color="0.93", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines["top"].set_visible(False)

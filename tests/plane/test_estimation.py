@@ -3,6 +3,7 @@
 import math
 import random
 import sys
+import time
 
 import joblib
 import numpy as np
@@ -68,6 +69,23 @@ def test_one_by_one(recorded, live):
 def test_in_parallel(recorded, live, backend):
     with joblib.parallel_config(backend=backend, n_jobs=2):
         assert estimate_plane(recorded, **ASKED).rows == live
+
+
+def slowly(t, *, seed):
+    """Lets other threads run between its draws."""
+    values = []
+    for _ in range(5):
+        values.append(np.random.normal() + torch.randn(()).item())  # noqa: NPY002
+        time.sleep(0.002)
+    return float(sum(values))
+
+
+def test_threads_do_not_draw_from_one_anothers_streams(recorded):
+    asked = {"ixt": KDE, "quantities": [slowly, drawing]}
+    alone = estimate_plane(recorded, **asked).rows
+    (recorded / "trajectory.jsonl").unlink()
+    with joblib.parallel_config(backend="threading", n_jobs=4):
+        assert estimate_plane(recorded, **asked).rows == alone
 
 
 @pytest.mark.slow

@@ -164,6 +164,8 @@ def test_a_model_without_layers_is_refused() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match="model is a function: pass a torch module"):
         select(lambda x: x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a layer is given as 4"):
+        select(Net(), 4)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a layer is given as 3"):
         select(Net(), [3])  # type: ignore[list-item]
 

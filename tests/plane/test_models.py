@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from miest.plane.information_plane import InformationPlane
 from miest.plane.recorder import Recorder
 from miest.plane.reductions import MeanPool, Token
 from miest.plane.snapshot import Snapshot
@@ -219,3 +220,58 @@ def test_padded_rows_of_a_transformer_encoder_are_plain_tensors() -> None:
     probe = {"src": torch.randn(N, 4, 6), "src_key_padding_mask": mask}
     snapshot = Recorder(encoder, "layers.?", probe=probe).snapshot(0)  # torch's fused path would give nested ones
     assert snapshot.shapes == {"layers.0": (N, 4, 6), "layers.1": (N, 4, 6)}
+
+
+class Several(nn.Module):
+    """A shared module, one that works in place, an attention, an LSTM, and outputs in a tuple and a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act = nn.Linear(6, 6), nn.ReLU(inplace=True)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.lstm = nn.LSTM(6, 4, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        for _ in range(2):
+            x = self.act(self.fc(x))
+        mixed, weights = self.attention(x, x, x)
+        hidden = self.lstm(mixed)[1][0][-1]
+        return {"logits": self.head(hidden), "more": (weights, [hidden])}
+
+
+def bert() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 16}
+    return transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=50, num_labels=3, **sizes))
+
+
+SEVERAL = {"fc#0", "act#0", "fc#1", "act#1", "attention", "lstm", "head"}
+PLANES: dict[str, tuple[Any, tuple[int, ...], set[str]]] = {
+    "bert": (bert, (5,), {"bert.encoder.layer.0.attention.self", "bert.pooler", "classifier"}),
+    "resnet": (ResNet18, (1, 16, 16), {"layer1.0.relu#0", "layer4.0.downsample.1", "layer4", "pool", "fc"}),
+    "several": (Several, (4, 6), SEVERAL),
+    "data parallel": (lambda: nn.DataParallel(Several()), (4, 6), SEVERAL),
+    "compiled": (lambda: torch.compile(Several(), backend="eager"), (4, 6), SEVERAL),
+}
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_a_plane_has_every_layer(name: str) -> None:
+    """With default estimators, from outside: names, both axes, and a number for each."""
+    make, shape, layers = PLANES[name]
+    torch.manual_seed(0)
+    model = make()
+    x = torch.randint(1, 50, (30, *shape)) if name == "bert" else torch.randn(30, *shape)
+    y = torch.randint(0, 3, (30,))
+    with InformationPlane(model, layers="*", probe=({"input_ids": x}, y) if name == "bert" else (x, y)) as plane:
+        plane.log(0)
+    found = plane.trajectory
+    assert layers <= set(found.layers)
+    if layers is SEVERAL:
+        assert set(found.layers) == SEVERAL
+    assert {(row.layer, row.quantity) for row in found.rows} == {
+        (layer, key) for layer in found.layers for key in ("I_XT", "I_TY")
+    }
+    assert all(np.isfinite(row.value) for row in found.rows)
+    assert not found.failed

@@ -11,6 +11,7 @@ import miest
 from miest.cli import main
 from miest.plane.information_plane import InformationPlane
 from miest.plane.run import load_plane
+from miest.plane.trajectory import Trajectory
 
 KDE = miest.KDE(noise_var=0.1)
 
@@ -115,6 +116,33 @@ def test_plot_and_report(estimated, tmp_path):
     assert (tmp_path / "a.html").read_text().lstrip().lower().startswith("<!doctype html>")
     assert run("report", estimated).exit_code == 0
     assert (estimated / "report.html").exists()
+
+
+def test_titles_and_networks_that_are_no_chain(estimated, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    asked = []
+    for name in ("plot", "plot_timeline", "plot_compare"):
+        drawn = getattr(Trajectory, name)
+        monkeypatch.setattr(
+            Trajectory, name, lambda *a, drawn=drawn, name=name, **k: asked.append((name, k)) or drawn(*a, **k)
+        )
+    for kind in ("plane", "timeline", "compare"):
+        told = run("plot", estimated, "--kind", kind, "--title", "A net", "--no-chain", "--out", tmp_path / "a.svg")
+        assert told.exit_code == 0, told.output
+    assert [(name, options["title"], options.get("chain")) for name, options in asked] == [
+        ("plot", "A net", False),
+        ("plot_timeline", "A net", None),  # where nothing is said of processing
+        ("plot_compare", "A net", False),
+    ]
+    pages = {}
+    for chain in ("--chain", "--no-chain"):
+        assert run("report", estimated, "--title", "A <net>", chain, "--out", tmp_path / "a.html").exit_code == 0
+        pages[chain] = (tmp_path / "a.html").read_text()
+        assert "<title>A &lt;net&gt;</title>" in pages[chain]
+    assert [f'"chain":{flag}' in page for flag, page in zip(("true", "false"), pages.values(), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,8 @@ def test_what_processing_cannot_do_is_marked_and_said(tmp_path):
     assert found["quantities"][2]["wrong"] == [2 * 3 + 1]
     assert found["quantities"][0]["wrong"] == []
     assert "which no processing can do" in found["quantities"][2]["processing"]
+    text = written(run(extra=[*extra, row(0, "fc1", "dimension", 3.0)]), tmp_path)
+    assert "correlation dimension may rise" not in text[text.index("Processing cannot") : text.index("Settings")]
     text = written(run(extra=extra), tmp_path, chain=False)
     assert data(text)["quantities"][2]["wrong"] == []
     assert "No layer here is a function of" in text
@@ -356,6 +358,13 @@ def test_a_line_is_broken_where_an_estimate_failed(opened):
     page.get_by_label("Step of training").fill("1")
     assert table(page)[1] == ["fc2", "4.010", "failed", "t is constant"]
     assert "2 layers" in page.locator("#plane").get_attribute("aria-label")
+
+
+def test_what_was_logged_once_is_a_dot(opened):
+    once = run()
+    page = opened(Trajectory(rows=once.rows, scalars={10: {"accuracy": 0.5}}, settings=once.settings))
+    assert page.locator("#timelines figure").last.locator("circle[r='3']").count() == 1
+    assert opened(once).locator("#timelines figure").last.locator("circle[r='3']").count() == 0
 
 
 def test_crosses_mark_what_processing_cannot_do(opened):
