@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import ndtri
+from sklearn.decomposition import PCA
 
 from miest.estimators.estimator import WHEN_CHANGED, Estimator, refuse_given
 from miest.result import Diagnostics, Flag, MIResult
@@ -19,8 +20,10 @@ from miest.samples import variables
 from miest.traits import duplicates_doubt
 from miest_kernels.correlation import correlation_sums
 
-_REACH = 0.15  # of the extent: the share of pairs within it is this to the power of the dimension
-_SHARES = (3e-3, 3e-2)  # least and largest share of pairs at the upper end of the range
+_REACH = 0.1  # of the extent: the share of pairs within it is this to the power of the dimension
+_PER_ROW = 10.0  # least number of pairs a row within the upper end of the range
+_MOST = 3.6e-2  # largest share of pairs within it
+_ATOMS = 3e-3  # share of equal pairs, from which on the sample is taken for one of atoms
 _FEWEST_PAIRS = 30  # at the lower end
 _STEPS = 64
 _PARTS = 4
@@ -46,12 +49,18 @@ class CorrelationDimension(Estimator):
     -----
     Method: the pairs between 64 radii, equally far apart in ln r, are fitted by C(r) ~ r^d exp(b r^2) with largest
         likelihood; b is for edges and curvature. The range goes from the radius of 30 pairs to that of a share of all
-        pairs, 0.15 to the power of d between 0.003 and 0.03. A point mass has dimension 0.
-    Error: uniform in the cube of 1, 2, 3 dimensions, n = 10,000: 1.00, 1.98, 2.94; on the flat torus of 1 to 6: 1.00,
-        1.99, 2.95, 4.01, 4.95, 6.02; Henon's map 1.21, one sample each.
+        pairs: 0.1 to the power of d, between 10 pairs a row and 0.036. Where no radii are named this is done twice:
+        by the first value the largest principal components are made equally large, which changes no dimension and
+        shows directions that were squeezed; the radii are then those of what this gives. A point mass has dimension 0.
+    Error: n = 10,000, mean and standard deviation of 3 samples: uniform in the cube of 1, 2, 3 dimensions 1.00, 1.98,
+        2.96; on the flat torus of 1 to 6: 1.00, 2.00, 2.99, 4.00 +- 0.04, 4.97 +- 0.08, 5.88 +- 0.06; Henon's map 1.21
+        +- 0.01; Lorenz's equations 2.07 +- 0.01; random tanh layers 4-3-8 2.99 +- 0.04. At n = 5,000 the spread is up
+        to twice that, and 6 dimensions are 5% too few.
     Wrong when: n is below about 10^(d/2) (SMALL_SAMPLE): no pair is near enough to see the limit, and the value is too
         small. Noise makes the dimension at its own scale that of all columns; quantised data have dimension 0 below
-        their step. Rows of a series that follow each other in time are near for that reason: take every few rows.
+        their step. Layers that squeeze and bend more than one direction, deep ones with small slopes above all, are too
+        low: at n = 5,000 tanh layers 5-4-3-8-6 by up to 7%, leaky ReLU by up to 24%. Rows of a series that follow each
+        other in time are near for that reason: take every few rows.
     Interval: by the spread of the value over four parts of the rows, with the same radii.
     Cost: O(n^2 d) time, O(n) memory.
     Source: Grassberger, Procaccia (1983), doi:10.1103/PhysRevLett.50.346; caveat: Eckmann, Ruelle (1992).
@@ -79,23 +88,18 @@ class CorrelationDimension(Estimator):
         points = np.ascontiguousarray(sample.numbers, np.float64)
         points = points - points.mean(0)  # an offset would cost digits of every difference
         pairs = sample.n * (sample.n - 1) / 2
-        # A radius that every pair is within, and 400 below it down to rounding.
-        extent = 2 * math.sqrt(float(np.square(points).sum(1).max()))
+        grid, seen = _all_sums(points)
         doubts = []
-        if extent == 0:
+        if not grid[-1]:
             doubts.append((Flag.CONSTANT, f"x has the same value in all {sample.n} samples: dimension 0."))
             return self._result(0.0, 0.0, (0.0, 0.0), pairs, sample.n, doubts, 0.0, started)
-        grid = extent * np.geomspace(1e-12, 1, 600)
-        seen = correlation_sums(points, grid)
         atoms = float(seen[0]) / pairs
-        if self.radii is not None:
-            low, high = self.radii
-        else:
-            low, high = _range(grid, seen, _SHARES[0] * pairs)
-            if low < high:
-                share = float(np.clip(_REACH ** _fit(points, low, high)[0], *_SHARES))
-                low, high = _range(grid, seen, share * pairs)
-        if atoms > _SHARES[0]:
+        low, high = self.radii or _scaling_range(points, grid, seen)
+        if self.radii is None and low < high and atoms <= _ATOMS:
+            points = evened(points, _fit(points, low, high)[0])
+            grid, seen = _all_sums(points)
+            low, high = _scaling_range(points, grid, seen)
+        if atoms > _ATOMS:
             doubts.append(
                 (
                     Flag.TIES,
@@ -108,7 +112,7 @@ class CorrelationDimension(Estimator):
         value, inside = _fit(points, low, high)
         if not inside:
             raise ValueError(
-                f"no pair of rows is between the radii {low:g} and {high:g}, of at most {extent:g}: pass a "
+                f"no pair of rows is between the radii {low:g} and {high:g}, of at most {grid[-1]:g}: pass a "
                 "wider range, or more samples."
             )
         parts = [_fit(points[part::_PARTS], low, high) for part in range(_PARTS)]
@@ -158,6 +162,44 @@ class CorrelationDimension(Estimator):
             ),
             seconds=perf_counter() - started,
         )
+
+
+def evened(points: Array, dimension: float) -> Array:
+    """Points with their largest principal components, as many as the dimension, shrunk to the least of these.
+
+    That is a linear map with an inverse, and changes no dimension. Without it a direction that a layer squeezes is seen
+    only at radii with few pairs.
+
+    Parameters
+    ----------
+    points : (n, d) float
+    dimension : float       an estimate
+    """
+    components = min(max(1, round(dimension + 0.1)), *points.shape)
+    if components == 1:
+        return points
+    found = PCA(n_components=components, random_state=0).fit(points)
+    spread = found.singular_values_
+    if not spread[-1] > 0:
+        return points
+    along = points @ found.components_.T
+    return np.ascontiguousarray(points + (along * (spread[-1] / spread - 1)) @ found.components_)
+
+
+def _all_sums(points: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Radii from one that every pair is within down to rounding, and how many pairs are within each."""
+    grid = 2 * math.sqrt(float(np.square(points).sum(1).max())) * np.geomspace(1e-12, 1, 600)
+    return grid, correlation_sums(points, grid) if grid[-1] else np.zeros(0, np.int64)
+
+
+def _scaling_range(points: Array, grid: Array, seen: NDArray[np.int64]) -> tuple[float, float]:
+    """Radii between which the dimension is read."""
+    pairs = len(points) * (len(points) - 1) / 2
+    least = min(2 * _PER_ROW / len(points), _MOST)  # share of pairs
+    low, high = _range(grid, seen, least * pairs)
+    if low >= high:
+        return low, high
+    return _range(grid, seen, float(np.clip(_REACH ** _fit(points, low, high)[0], least, _MOST)) * pairs)
 
 
 def _range(grid: Array, seen: NDArray[np.int64], pairs: float) -> tuple[float, float]:

@@ -12,6 +12,25 @@ def torus(d: int, n: int, seed: int = 0) -> np.ndarray:
     return np.hstack([np.cos(angle), np.sin(angle)])
 
 
+def lorenz(n: int, seed: int = 0) -> np.ndarray:
+    """Points of 200 orbits, by Runge-Kutta, 0.3 apart in time."""
+
+    def velocity(s: np.ndarray) -> np.ndarray:
+        x, y, z = s
+        return np.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z])
+
+    state = np.random.default_rng(seed).normal(size=(3, 200)) + np.array([[0], [0], [20]])
+    step, points = 0.005, []
+    for i in range(4000 + 60 * n // 200):
+        a = velocity(state)
+        b = velocity(state + step / 2 * a)
+        c = velocity(state + step / 2 * b)
+        state = state + step / 6 * (a + 2 * b + 2 * c + velocity(state + step * c))
+        if i >= 4000 and i % 60 == 0:
+            points.append(state.T)
+    return np.concatenate(points)
+
+
 def henon(n: int) -> np.ndarray:
     x, y, orbit = 0.1, 0.1, []
     for _ in range(n + 100):
@@ -74,6 +93,29 @@ def test_torus(d: int) -> None:
 
 def test_henon() -> None:
     assert CorrelationDimension().estimate(henon(10_000)).value == pytest.approx(1.21, abs=0.02)
+
+
+@pytest.mark.slow
+def test_lorenz() -> None:
+    assert CorrelationDimension().estimate(lorenz(10_000)).value == pytest.approx(2.05, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("d", [3, 4, 5, 6])
+def test_torus_of_many_dimensions(d: int) -> None:
+    assert CorrelationDimension().estimate(torus(d, 10_000)).value == pytest.approx(d, rel=0.04)
+
+
+def test_a_squeezed_direction_is_seen() -> None:
+    x = np.random.default_rng(3).random((3000, 2)) * [1, 0.01]
+    assert CorrelationDimension().estimate(x).value == pytest.approx(2, rel=0.05)
+    # Between radii in the units of x, above the width of the strip, it is a line.
+    assert CorrelationDimension(radii=(0.05, 0.2)).estimate(x).value == pytest.approx(1, rel=0.1)
+
+
+def test_noise_far_below_the_range_is_not() -> None:
+    x = np.random.default_rng(4).random((3000, 1)) * [1, 1, 0] + np.random.default_rng(5).normal(size=(3000, 3)) * 1e-7
+    assert CorrelationDimension().estimate(x).value == pytest.approx(1, rel=0.03)
 
 
 def test_layers_keep_the_smallest_width() -> None:
