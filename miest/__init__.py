@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from miest.estimators.entropy import KozachenkoLeonenko
     from miest.estimators.extrapolated import Extrapolated
     from miest.estimators.gaussian import Gaussian, GaussianCopula
+    from miest.estimators.information_dimension import InformationDimension
     from miest.estimators.kde import KDE
     from miest.estimators.ksg import KSG, TotalCorrelation
     from miest.estimators.linear_probe import LinearProbe
     from miest.estimators.mixed import MixedKSG, Ross
     from miest.estimators.neural import CLUB, MINE, NWJ, SMILE, Discriminator, InfoNCE
     from miest.estimators.noisy import Noisy
+    from miest.estimators.renyi import Renyi2
     from miest.files import load
     from miest.neural.subnetwork import subnetwork_of
     from miest.noise import GaussianNoise, UniformNoise, ZeroEntropyNoise
@@ -86,6 +88,7 @@ _HOME = {
     "Extrapolated": "miest.estimators.extrapolated",
     "Gaussian": "miest.estimators.gaussian",
     "GaussianCopula": "miest.estimators.gaussian",
+    "InformationDimension": "miest.estimators.information_dimension",
     "KDE": "miest.estimators.kde",
     "KSG": "miest.estimators.ksg",
     "TotalCorrelation": "miest.estimators.ksg",
@@ -99,6 +102,7 @@ _HOME = {
     "NWJ": "miest.estimators.neural",
     "SMILE": "miest.estimators.neural",
     "Noisy": "miest.estimators.noisy",
+    "Renyi2": "miest.estimators.renyi",
     "load": "miest.files",
     "subnetwork_of": "miest.neural.subnetwork",
     "GaussianNoise": "miest.noise",
@@ -186,6 +190,7 @@ __all__ = [
     "GaussianNoise",
     "GradientSNR",
     "InfoNCE",
+    "InformationDimension",
     "InformationPlane",
     "KozachenkoLeonenko",
     "LinearProbe",
@@ -202,6 +207,7 @@ __all__ = [
     "RandomProjection",
     "Recorder",
     "Reduction",
+    "Renyi2",
     "Ross",
     "Row",
     "Sample",

@@ -288,6 +288,7 @@ def test_weight_decay_compresses_the_first_layers_of_the_perceptron(fetched, tmp
     )
     assert not any(each.seen for each in compressions(plain, "I_XT"))
     assert [each.layer for each in compressions(decayed, "I_XT") if each.seen] == ["relu1", "relu2"]
-    for run in (plain, decayed):
-        for each in compressions(run, "I_TY"):
-            assert each.end > 0.9 * each.peak > 1.5
+    label = [[each.end / each.peak for each in compressions(run, "I_TY")] for run in (plain, decayed)]
+    assert min(label[0]) > 0.95  # what the layers say of the label stays, but in the first one that shrinks
+    assert min(label[1][1:]) > 0.9
+    assert 0.6 < label[1][0] < 0.9

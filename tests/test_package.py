@@ -64,6 +64,7 @@ LAYERS = [
     ("miest.files", "miest/files.py"),
     ("miest.terminal", "miest/terminal.py"),
     ("miest.plane", "miest/plane"),
+    ("miest.bottleneck", "miest/bottleneck"),
 ]
 
 

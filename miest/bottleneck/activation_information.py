@@ -102,7 +102,7 @@ def layer_information(layer: NoisyWeights, x: Any) -> MIResult:
     With ``layer.local``, its default, the layer itself makes z given x Gaussian, and pixels of a convolution
     independent: only the Gaussian shape of z remains an assumption. With weights that are drawn, the pixels of a
     filter share their noise; the value is then I(z;x) + TC(z) - TC(z|x), a lower bound.
-    Cost: four passes of the layer over x, in float64.
+    Cost: two passes over x, of the layer and of up to three like it, in float64.
     Source: Achille & Soatto (2018), prop. 5.1.
     """
     if not isinstance(layer, NoisyWeights):

@@ -67,11 +67,13 @@ class Course:
     Parameters
     ----------
     name : str                      of the layer that was trained
+    rows : int                      for training
     prediction : list of float      I(Y;T) of the critic; NaN where the objective has none
     rate : list of float            I(X;T+eps) of the critic; NaN where the objective has none
     """
 
     name: str
+    rows: int
     prediction: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
 
@@ -102,7 +104,7 @@ def alternate(
     FloatingPointError
         if the objective is no longer finite
     """
-    course = Course(name)
+    course = Course(name, len(inputs))
     with drawing_from(seed, inputs.device):
         turns = _Turns(network, inputs, labels, weights, settings, torch.Generator().manual_seed(seed))
         turns.train_critics(settings.warm_up)
@@ -176,7 +178,7 @@ class _Turns:
         if self.weights.cross_entropy:
             loss = loss + self.weights.cross_entropy * cross_entropy(t, labels)
         if self.weights.prediction:
-            value = self._label_value(t[: self.batch], labels[: self.batch])
+            value = self._label_value(t, labels)
             loss, prediction = loss - self.weights.prediction * value, float(value.detach())
         if self.weights.rate:
             value = self._input_value(t)

@@ -15,7 +15,7 @@ from miest.bottleneck.tables import Array, Bottleneck, Table, first_critical_bet
 
 _FIRST = 30  # betas that the curve is begun with
 _MOST = 200
-_CLOSE = 1e-5  # nats
+_CLOSE = 2e-5  # nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def bottleneck_curve(
     table : (n_x, n_y) array-like or Table      probabilities or counts
     betas : iterable of float, or None
         weights of I(Y;Z); None: from just below 1 to 100 times `first_critical_beta`, as many as it takes for the
-        curve to be known within 1e-5 nats between them (30 for hard clusters)
+        curve to be known within 2e-5 nats between them (30 for hard clusters)
     clusters : int or None      most values of Z; None: as many as there are of X
     deterministic : bool        whether H(Z) - beta I(Y;Z) is lowered, by hard clusters
     seed : int

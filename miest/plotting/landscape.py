@@ -187,7 +187,16 @@ def plot_features(
     entries = sorted(
         zip(*ax.get_legend_handles_labels(), strict=True), key=lambda entry: (entry[1][0] == "L", entry[1])
     )
-    ax.legend(*zip(*entries, strict=True), frameon=False, fontsize="small", loc="upper left", ncols=3, handlelength=1.2)
+    ax.legend(
+        *zip(*entries, strict=True),
+        frameon=False,
+        fontsize="small",
+        loc="upper left",
+        ncols=3,
+        handlelength=1.1,
+        columnspacing=0.8,
+        handletextpad=0.3,
+    )
     return root, ax
 
 

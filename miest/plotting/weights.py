@@ -78,9 +78,8 @@ def plot_nuisance(kept: Mapping[str, Any]) -> "Figure":
         ax.axhline(math.log(10), color=COLORS[0], linewidth=1, linestyle=(0, (5, 3)), label="H(y) at most")
         if kinds:
             ax.axhline(math.log(kinds), color=COLORS[1], linewidth=1, linestyle=(0, (5, 3)), label="H(n)")
-        ax.set_xscale("log")
-    axes[0].set(xlabel="beta", ylabel="nats", ylim=(min(0, axes[0].get_ylim()[0]), None))
-    axes[1].set(xlabel="information in the weights, nats a training image")
+    axes[0].set(xlabel="beta", xscale="log", ylabel="nats", ylim=(min(0, axes[0].get_ylim()[0]), None))
+    axes[1].set(xlim=(0, None), xlabel="information in the weights, nats a training image")
     axes[0].legend(frameon=False, fontsize="small")
     _finish(axes)
     return figure

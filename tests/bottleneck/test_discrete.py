@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 from scipy.special import xlogy
 
-from miest.bottleneck.curve import bottleneck_curve
+from miest.bottleneck.curve import BottleneckCurve, bottleneck_curve
 from miest.bottleneck.discrete import information_bottleneck
 from miest.bottleneck.tables import first_critical_beta, joint_table
 
@@ -37,6 +37,11 @@ def by_convex_hull(table: np.ndarray, beta: float, posteriors: np.ndarray) -> fl
     found = linprog(cost, A_eq=posteriors.T, b_eq=p_x, method="highs")
     p_y = table.sum(0)
     return float(found.fun - xlogy(p_x, p_x).sum() + beta * xlogy(p_y, p_y).sum())
+
+
+@pytest.fixture(scope="module")
+def known_curve() -> BottleneckCurve:
+    return bottleneck_curve(KNOWN)
 
 
 # exact
@@ -93,10 +98,9 @@ def test_beside_dit(beta: float, rate: float, relevance: float) -> None:
     assert found.relevance == pytest.approx(relevance, abs=1e-5)
 
 
-def test_the_curve_beside_dit() -> None:
-    curve = bottleneck_curve(KNOWN)
+def test_the_curve_beside_dit(known_curve: BottleneckCurve) -> None:
     for _, rate, relevance in BY_DIT:
-        assert curve.relevance_at(rate) == pytest.approx(relevance, abs=1e-4)
+        assert known_curve.relevance_at(rate) == pytest.approx(relevance, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -150,6 +154,34 @@ def test_a_bad_start_is_left() -> None:
         assert information_bottleneck(table, beta, start=start).functional == pytest.approx(best.functional, abs=1e-8)
 
 
+def test_a_start_from_which_turns_creep() -> None:
+    """The solution at a larger beta lies in a valley along which turns move by 1e-8; a search finds the way down."""
+    rng = np.random.default_rng(7)
+    rng.dirichlet(np.full(25, 0.5))
+    table = rng.dirichlet(np.full(80, 0.5)).reshape(10, 8)
+    betas = np.geomspace(0.99, 100 * first_critical_beta(table), 30)
+    below, above = betas[betas < 3.2][-1], betas[betas > 3.2]
+    start = None
+    for beta in above[above < 10][::-1]:
+        start = information_bottleneck(table, beta, start=start)
+    crept = information_bottleneck(table, below, start=start)
+    assert crept.functional == pytest.approx(information_bottleneck(table, below).functional, abs=1e-9)
+    assert crept.gap < 1e-8
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_end_does_not_depend_on_the_start(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_x, n_y = int(rng.integers(2, 10)), int(rng.integers(2, 7))
+    table = rng.dirichlet(np.full(n_x * n_y, 0.5)).reshape(n_x, n_y)
+    for factor in (1.05, 1.5, 4.0):
+        beta = factor * first_critical_beta(table)
+        one = information_bottleneck(table, beta)
+        other = information_bottleneck(table, beta, start=rng.dirichlet(np.ones(n_x), n_x), seed=1)
+        assert other.functional == pytest.approx(one.functional, abs=1e-8)
+        assert max(one.gap, other.gap) < 1e-8
+
+
 def test_names_of_values_do_not_matter() -> None:
     table = random_table(4, 3, 2)
     beta = 4.0
@@ -177,9 +209,13 @@ def test_fewer_clusters_keep_less() -> None:
     assert values[1].gap is None
 
 
-def test_the_curve_is_concave_and_within_its_bounds() -> None:
-    table = random_table(6, 4, 6)
-    curve = bottleneck_curve(table)
+def test_between_its_points_the_curve_is_known(known_curve: BottleneckCurve) -> None:
+    others = bottleneck_curve(KNOWN, np.geomspace(2.3, 30, 23))
+    assert known_curve.relevance_at(others.rates) == pytest.approx(others.relevances, abs=3e-5)
+
+
+def test_the_curve_is_concave_and_within_its_bounds(known_curve: BottleneckCurve) -> None:
+    curve = known_curve
     assert len(curve) > 30
     assert (np.diff(curve.betas) > 0).all()
     assert (np.diff(curve.rates) > -1e-6).all()

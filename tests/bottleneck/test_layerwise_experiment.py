@@ -44,6 +44,7 @@ def pictures(monkeypatch):
     quick = {"1%": replace(experiment.QUICK["1%"], images=40, seeds=2, **TINY)}
     quick["100%"] = replace(experiment.QUICK["100%"], seeds=1, **TINY)
     monkeypatch.setattr(experiment, "QUICK", quick)
+    monkeypatch.setattr(experiment, "FIGURE", quick["1%"])
 
 
 def course(values, layer="a", **more):
@@ -170,7 +171,8 @@ def test_one_command_trains_prints_draws_and_goes_on_where_it_was(pictures, tmp_
     images = Trajectory.from_json((tmp_path / "courses-test-images.json").read_text())
     assert critics.layers == images.layers == ("relu1", "relu2", "logits")
     assert images.steps == (0, 1, 2, 3, 4, 5, 6)
-    assert {row.n for row in images.rows} == {30}
+    assert {row.n for row in images.rows} == {30, 40}  # images of the probe, and of the critic
+    assert {row.quantity for row in images.rows} == {row.quantity for row in critics.rows} == {"I_XT", "I_TY"}
 
     def train(*_):
         raise AssertionError("trained again")

@@ -1,6 +1,8 @@
 """Joint tables and bottlenecks of them: exact, properties, refusals."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -71,6 +73,15 @@ def test_information_is_symmetric_and_of_one_kind() -> None:
     entropies = sum(-(p * np.log(p)).sum() for p in (table.sum(0), table.sum(1)))
     assert information_of(table) == pytest.approx(entropies + (table * np.log(table)).sum())
     assert information_of(table.T) == pytest.approx(information_of(table))
+
+
+def test_tables_gaussians_and_landscapes_need_no_torch() -> None:
+    names = "information_bottleneck bottleneck_curve GaussianBottleneck functional_landscape precision_chain Noisy"
+    code = f"import sys; from miest import bottleneck; [getattr(bottleneck, n) for n in {names.split()}]; "
+    run = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "False"
 
 
 # refusals

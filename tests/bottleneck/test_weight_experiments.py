@@ -45,7 +45,7 @@ def test_the_crossing_is_interpolated_in_ln_beta():
     ("name", "side", "weights"),
     [
         ("perceptron", 8, 64 * 64 + 64 * 10),
-        ("convolutional", 8, 25 * 32 + 16 * 32 * 10),
+        ("convolutional", 8, 25 * 16 + 16 * 16 * 10),
         ("small AlexNet", 28, 25 * 64 + 25 * 64 * 64 + 3136 * 384 + 384 * 192 + 192 * 10),
         ("AllCNN", 28, 9 * (96 + 96 * 96 + 96 * 192 + 5 * 192 * 192) + 192 * 10),
     ],
@@ -177,4 +177,4 @@ def test_random_labels_are_memorized_below_the_critical_beta_alone():
     assert cheap.error < 0.05
     assert dear.error > 0.8
     assert cheap.information > math.log(10)
-    assert dear.information < 0.3
+    assert dear.information < math.log(10) / 4

@@ -4,6 +4,8 @@ import math
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -40,7 +42,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# The issue's own example
+# The example of the documentation
 
 
 def test_a_training_run(network, probe, trained, tmp_path):
@@ -311,6 +313,22 @@ def test_an_exception_leaves_the_background_undone(network, probe, tmp_path):
     assert not plane.is_open
     assert len(load_plane(tmp_path / "a")) < 9
     assert list(snapshots(tmp_path / "a")) == [0]
+
+
+def test_what_waits_in_the_background_is_given_up_without_a_murmur(network, probe, tmp_path, monkeypatch):
+    """Also where the thread of the pool is too slow to have seen the work before it is told to stop."""
+    pool = pytest.importorskip("joblib.externals.loky.process_executor")._ExecutorManagerThread
+    woken = pool.wait_result_broken_or_wakeup
+    monkeypatch.setattr(pool, "wait_result_broken_or_wakeup", lambda self: (woken(self), time.sleep(0.3))[0])
+    heard = []
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+    before = set(threading.enumerate())
+    plane = InformationPlane(network(), probe=probe, **QUICK, save=tmp_path / "a", estimate="background")
+    with pytest.raises(ZeroDivisionError), plane:
+        _ = plane.log(0) / 0
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+    assert heard == []
 
 
 def test_resume_begins_what_is_not_there(network, probe, tmp_path):
