@@ -34,6 +34,16 @@ def test_the_example_is_short(readme):
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
 
 
+WHOLE = re.compile(r"```python\n(import [^`]*)```\s+```text\n([^`]*)```")
+
+
+@pytest.mark.parametrize("block", WHOLE.findall(TEXT), ids=["tables", "training"])
+def test_examples_with_their_output_print_it(block, capsys):
+    code, printed = block
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out == printed
+
+
 def test_every_measured_section_was_filled(readme):
     for name in readme.SECTIONS:
         assert len(readme.section(TEXT, name).strip().splitlines()) >= 3, name
