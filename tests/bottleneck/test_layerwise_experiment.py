@@ -130,6 +130,21 @@ def test_every_method_starts_from_the_same_network_and_can_be_repeated(pictures)
         assert len(first.network) == (1 if "ce" in method else 3)
 
 
+# truth
+
+
+@pytest.mark.slow
+def test_information_about_the_input_at_a_price_helps_with_600_images(fetched, tmp_path):
+    fetched("mnist")
+    methods = ("layers-y", "layers-xy", "ce-deep", "ce-output-y-x")
+    settings = experiment.QUICK["1%"]
+    found = {method: experiment.run(method, "1%", 0, settings, tmp_path, False, "cpu") for method in methods}
+    accuracy, separation = ({method: run[key] for method, run in found.items()} for key in ("accuracy", "separation"))
+    assert accuracy["layers-xy"] > accuracy["layers-y"] + 1
+    assert accuracy["ce-output-y-x"] > accuracy["ce-deep"]
+    assert separation["layers-xy"] > separation["layers-y"]
+
+
 # refusals
 
 

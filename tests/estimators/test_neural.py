@@ -17,8 +17,6 @@ from scipy.special import logsumexp
 
 torch = pytest.importorskip("torch")
 
-pytestmark = pytest.mark.slow  # trains critics throughout: minutes
-
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import miest.neural.split as limits  # noqa: E402
@@ -80,6 +78,7 @@ def test_the_best_critic_is_read_as_it_is(made: type[Neural]) -> None:
         assert result.ceiling == pytest.approx(math.log(500))
 
 
+@pytest.mark.slow
 def test_claimed_errors_are_the_spread_over_samples() -> None:
     results = [MINE(critic=best, scale="none", checks=False).estimate(*pair(300, seed=s), seed=s) for s in range(150)]
     values = np.array([result.value for result in results])
@@ -92,6 +91,7 @@ def test_claimed_errors_are_the_spread_over_samples() -> None:
 # properties
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ALL, ids=lambda made: made.__name__)
 def test_seeds_decide_and_nothing_leaks(made: type[Neural]) -> None:
     x, y = pair()
@@ -165,6 +165,7 @@ def test_the_upper_bound_is_above() -> None:
     assert result.value == pytest.approx(0.7**2 / (1 - 0.7**2), abs=5 * result.diagnostics.stderr + 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ALL, ids=lambda made: made.__name__)
 @pytest.mark.parametrize("critic", ["anchored", "joint", "separable", "bilinear"])
 def test_fifty_independent_columns_read_nothing(made: type[Neural], critic: str) -> None:
