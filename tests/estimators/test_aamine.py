@@ -163,7 +163,6 @@ def test_the_critic_that_comes_out_takes_inputs_of_the_network(digits: tuple[nn.
 # Properties
 
 
-@pytest.mark.slow
 def test_same_seed_same_result_whatever_the_form_of_x() -> None:
     layer, x = linear()
     before, random = x.copy(), torch.get_rng_state()
@@ -177,7 +176,6 @@ def test_same_seed_same_result_whatever_the_form_of_x() -> None:
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@pytest.mark.slow
 def test_only_the_ratio_of_layer_and_noise_matters() -> None:
     layer, x = linear()
     first = aamine(layer, 0.5).estimate(x, seed=0)
@@ -188,7 +186,6 @@ def test_only_the_ratio_of_layer_and_noise_matters() -> None:
     assert again.value == pytest.approx(first.value, abs=2e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("critic", ["channel", "joint"])
 def test_the_value_is_at_most_the_ceiling(critic: str) -> None:
     layer, x = linear(4)
@@ -202,7 +199,6 @@ def test_the_value_is_at_most_the_ceiling(critic: str) -> None:
 # Truth
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("std", [10.0, 1.0, 0.3, 0.1])
 def test_linear_layers(std: float) -> None:
     layer, x = linear()
@@ -214,7 +210,6 @@ def test_linear_layers(std: float) -> None:
     assert result.interval[0] < result.value < result.interval[1]
 
 
-@pytest.mark.slow
 def test_folds_report_on_every_row() -> None:
     layer, x = linear()
     result = aamine(layer, 0.3, folds=3).estimate(x, seed=0)
@@ -223,7 +218,6 @@ def test_folds_report_on_every_row() -> None:
     assert result.diagnostics.stderr < aamine(layer, 0.3).estimate(x, seed=0).diagnostics.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variance", [10.0, 1.0, 0.1, 0.01, 1e-3])
 def test_random_networks_agree_with_the_mixture(digits: tuple[nn.Module, Tensor], variance: float) -> None:
     network, images = digits
@@ -235,7 +229,6 @@ def test_random_networks_agree_with_the_mixture(digits: tuple[nn.Module, Tensor]
     assert result.value == pytest.approx(channel.diagnostics.out_of_sample, rel=0.1)
 
 
-@pytest.mark.slow
 def test_seeing_the_network_is_what_makes_the_difference(digits: tuple[nn.Module, Tensor]) -> None:
     network, images = digits
     std, same = 0.02, {"critic": "joint", "hidden": (64, 64), "steps": 300, "learning_rate": 1e-3}
@@ -248,7 +241,6 @@ def test_seeing_the_network_is_what_makes_the_difference(digits: tuple[nn.Module
     assert blind.value + 0.3 < published.value < best.value
 
 
-@pytest.mark.slow
 def test_a_correction_is_learned_where_the_mixture_is_wrong() -> None:
     made, _ = density()
     t = torch.from_numpy(np.random.default_rng(0).standard_normal((1200, 4)) * 2)
@@ -270,7 +262,6 @@ def test_a_correction_is_learned_where_the_mixture_is_wrong() -> None:
 # Refusals
 
 
-@pytest.mark.slow
 def test_what_is_doubtful_is_flagged() -> None:
     layer, x = linear(4)
     clean = aamine(layer, 0.5).estimate(x, seed=0)
@@ -281,7 +272,6 @@ def test_what_is_doubtful_is_flagged() -> None:
     assert small.value < truth(layer, 1e-4)
 
 
-@pytest.mark.slow
 def test_too_few_rows_are_flagged_by_the_gap_between_the_bounds() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 30), np.float32)
@@ -299,7 +289,6 @@ def test_a_layer_that_does_not_vary_is_flagged() -> None:
     assert result.value == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.slow
 def test_training_that_is_cut_short_or_goes_astray_is_flagged() -> None:
     layer, x = linear()
     short = aamine(layer, 0.1, critic="joint", steps=30, check_every=5, learning_rate=1e-3).estimate(x, seed=0)
@@ -310,7 +299,6 @@ def test_training_that_is_cut_short_or_goes_astray_is_flagged() -> None:
     assert astray.interval is None
 
 
-@pytest.mark.slow
 def test_memorised_rows_are_flagged() -> None:
     x = np.random.default_rng(0).standard_normal((400, 100), np.float32)
     eager = {"critic": "joint", "hidden": (256,), "steps": 300, "learning_rate": 3e-3}
