@@ -78,7 +78,7 @@ class Recorder:
     Nothing of the training is changed: weights, gradients, buffers, modes, random streams of torch (CPU and CUDA),
     NumPy and Python. See `miest.neural.preserved.undisturbed` for what a forward pass could keep beyond that.
     Cost: a forward pass over the probe set, and one copy of what is recorded. Beyond the forward pass, five layers of
-        2,000 rows of a 784-512-512-10 network take some 0.3% of an epoch of 60,000 rows, and of 10,000 rows 1.5%
+        2,000 rows of a 784-512-512-10 network take some 0.3% of an epoch of 60,000 rows, and of 10,000 rows 1.3%
         (notebooks/plane_speed.py; it grows with the values recorded). A copy of the probe set is kept, unless it is a
         memory map. Memory beyond that: one layer of one batch; what is recorded is in the file, or without a
         folder in memory up to 256 MiB and beyond in a temporary file.
