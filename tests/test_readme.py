@@ -37,7 +37,7 @@ def test_the_example_is_short(readme):
 WHOLE = re.compile(r"```python\n(import [^`]*)```\s+```text\n([^`]*)```")
 
 
-@pytest.mark.parametrize("block", WHOLE.findall(TEXT), ids=["tables", "training", "weights"])
+@pytest.mark.parametrize("block", WHOLE.findall(TEXT), ids=["tables", "objectives", "weights", "layers"])
 def test_examples_with_their_output_print_it(block, capsys):
     code, printed = block
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})

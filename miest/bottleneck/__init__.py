@@ -96,11 +96,16 @@ _HOME: dict[str, str] = {
 }
 
 
+_MODULES = ("end_to_end", "layerwise")  # each with a function `fit`
+
+
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"miest.bottleneck.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOME)
+    return sorted([*_HOME, *_MODULES])

@@ -15,7 +15,8 @@ rate of the baseline were chosen with 1%, seed 0, on 5000 images of the training
 Measured with 600 images and 5 seeds: layer by layer, the price of I(X;L+eps) adds 4.1 ± 0.7 points to I(Y;L) alone,
 from 82.0 to 86.2% (paper 85.1 to 86.6%), 2.8 ± 0.9 points below a baseline of 89.0% (paper 86.5%): so short a training
 does not match it. End to end, CE - I(Y;Yhat) + gamma I(X;Yhat+eps) is 0.8 ± 0.2 points above cross-entropy, 89.8 and
-89.0% (paper 88.1 and 86.5%).
+89.0% (paper 88.1 and 86.5%). With all images these few steps are too few for any of it: 94.8% layer by layer and 96.3%
+end to end, against 97.7% of cross-entropy with 1000 steps.
 """
 
 import json
