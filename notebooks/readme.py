@@ -287,6 +287,16 @@ def flag_table(flags: Sequence[Mapping[str, Any]], whose: str = "") -> str:
     return table([f"{whose}flag", f"where wrong ({wrong:,} values)", f"elsewhere ({right:,})"], rates)
 
 
+def critics() -> str:
+    """What ``staircase.py`` and ``neural_speed.py`` measured last."""
+    staircase, seconds = ((HERE / name).read_text(encoding="utf-8") for name in ("staircase.md", "neural_speed.md"))
+    words = (
+        "Seconds until MINE is within 5% of 4 nats on rows held out, d = 20 + 20, batches of 512, two threads, median "
+        "of 5 seeds, all in one process:"
+    )
+    return "\n\n".join([staircase.strip(), words, seconds.strip()])
+
+
 def speed() -> str:
     """What ``make bench`` measured last, on the machine it names."""
     report = json.loads((HERE.parent / "kernels" / "bench" / "results" / "cpu.json").read_text(encoding="utf-8"))
@@ -427,6 +437,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "kde": kde,
     "entropies": entropies,
     "densities": densities,
+    "critics": critics,
     "validation": validation,
     "speed": speed,
 }

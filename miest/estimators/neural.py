@@ -340,12 +340,18 @@ def _doubts(
 
 
 def _rising(history: Any) -> bool:
-    """Whether the best look was among the last tenth, and better than all before that."""
+    """Whether the last looks still gained: the best is among them, or the last quarter is above the one before."""
     looks = history.stop
-    late = max(2, len(looks) // 10)
+    late, quarter = max(2, len(looks) // 10), len(looks) // 4
     if len(looks) <= late:
         return bool(history.best_step > 0)
-    return bool(max(looks[-late:]) > max(looks[:-late]) + 0.01 * abs(max(looks)))
+    gain = max(0.01 * abs(max(looks)), 0.005)  # nats that are worth more steps
+    if max(looks[-late:]) > max(looks[:-late]) + gain:
+        return True
+    if quarter < 2:
+        return False
+    last, before = looks[-quarter:], looks[-2 * quarter : -quarter]
+    return bool(sum(last) / quarter > sum(before) / quarter + gain)
 
 
 @dataclass(frozen=True, kw_only=True)

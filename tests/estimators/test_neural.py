@@ -8,6 +8,7 @@ workflow    warm start, progress, JSON, report, sources that are no arrays
 """
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import miest.neural.split as limits  # noqa: E402
-from miest.estimators.neural import CLUB, MINE, NWJ, SMILE, Discriminator, InfoNCE, Neural  # noqa: E402
+from miest.estimators.neural import CLUB, MINE, NWJ, SMILE, Discriminator, InfoNCE, Neural, _rising  # noqa: E402
 from miest.neural.critics import Critic, Separable  # noqa: E402
 from miest.result import Flag, MIResult  # noqa: E402
 from miest.samples import DataError  # noqa: E402
@@ -296,6 +297,21 @@ def test_few_steps_are_flagged() -> None:
     short = MINE(critic="joint", **TINY).estimate(x, y, seed=0)
     assert Flag.NOT_CONVERGED in short.flags
     assert Flag.NOT_CONVERGED not in MINE(critic=best, scale="none", checks=False).estimate(x, y, seed=0).flags
+
+
+@pytest.mark.parametrize(
+    ("looks", "rising"),
+    [
+        ([0.1, 0.5, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0], False),
+        ([0.1, 0.5, 0.9, 1.0, 1.1, 1.2, 1.19, 1.22], True),  # noisy, so that the last two are hardly the best
+        ([0.1, 0.5, 0.9, 1.0, 1.0, 1.0, 1.0, 1.3], True),
+        ([0.000, 0.001, 0.000, 0.002, 0.001, 0.002, 0.004, 0.001], False),
+        ([0.1, 0.3, 0.2, 0.0, -0.2, -0.5, -0.9, -1.5], False),
+    ],
+)
+def test_what_still_rises(looks: list[float], rising: bool) -> None:
+    history = SimpleNamespace(stop=looks, best_step=int(np.argmax(looks)))
+    assert _rising(history) == rising
 
 
 def test_a_sum_that_few_pairs_carry_is_flagged() -> None:
