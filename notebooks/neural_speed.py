@@ -111,11 +111,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--limit", type=float, default=60.0)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--leave-out", nargs="*", default=(), metavar="NAME", help="as 'miest MINE, joint'")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     asked = parser.parse_args()
     torch.set_num_threads(2)
-    chosen = {name: run for name, run in RUNS.items() if asked.only in name}
+    chosen = {name: run for name, run in RUNS.items() if name not in asked.leave_out}
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     for seed in range(asked.seeds):
         for name, run in chosen.items():
