@@ -192,11 +192,13 @@ class _Fold:
     effective: float
     pool: int
     rows: int
+    plain: float
+    """What Donsker and Varadhan read of the same scores, unclipped."""
     constant: tuple[str, ...]
 
     @classmethod
     def of(cls, estimator: Neural, split: "Split", fold: int, seed: int, start: "Fitted | None") -> "_Fold":
-        from miest.neural.bounds import effective_pairs
+        from miest.neural.bounds import DonskerVaradhan, effective_pairs
         from miest.neural.model import fitted, pairs_a_row
         from miest.neural.train import Training, judge
 
@@ -228,6 +230,7 @@ class _Fold:
             effective=effective_pairs(reported.marginal),
             pool=reported.marginal.shape[1] + 1,
             rows=rows,
+            plain=float(DonskerVaradhan().value(reported)),
             constant=tuple(
                 name for name, side in zip(("x", "y"), split.seen, strict=True) if not bool((side != side[:1]).any())
             ),
@@ -330,6 +333,13 @@ def _doubts(
             Flag.SATURATED,
             f"{value:.3f} nats is above {_SATURATED_ABOVE:.0%} of {largest:.3f}, ln of the rows: no sample of "
             "this size can tell such an amount from a larger one. Pass more rows.",
+        )
+    tau = getattr(bound, "tau", None)
+    cut = value - sum(fold.plain * fold.rows for fold in folds) / sum(fold.rows for fold in folds)
+    if tau is not None and abs(cut) > max(0.05, 0.03 * abs(value)):
+        yield (
+            Flag.UNBOUNDED_VARIANCE,
+            f"scores clipped at tau={tau:g} move the value by some {cut:+.2f} nats: raise tau, or use Discriminator.",
         )
     if bound.partition and (effective < _FEWEST_EFFECTIVE or value > _SATURATED_ABOVE * math.log(pairs)):
         yield (
@@ -446,8 +456,9 @@ class SMILE(Neural):
 
     Notes
     -----
-    Wrong when: much of the mean of exp T lies above tau: the value is then too large, without a limit. Prefer
-        `Discriminator`, whose errors are smaller on nearly all tasks.
+    Wrong when: much of the mean of exp T lies above tau: the value is then too large, without a limit; or scores below
+        -tau count: too small. Flagged UNBOUNDED_VARIANCE. Prefer `Discriminator`, whose errors are smaller on nearly
+        all tasks.
     Source: Song, Ermon (2020), arXiv:1910.06222.
     """
 

@@ -325,6 +325,14 @@ def test_a_sum_that_few_pairs_carry_is_flagged() -> None:
         assert not {Flag.UNBOUNDED_VARIANCE, Flag.SATURATED} & set(made(**TINY).estimate(*easy, seed=0).flags)
 
 
+def test_what_the_clip_takes_away_is_flagged() -> None:
+    x, y = pair(1500, 0.9, 2)  # 1.7 nats
+    low, high = (SMILE(tau=tau, **TINY).estimate(x, y, seed=0) for tau in (0.5, 20))
+    assert Flag.UNBOUNDED_VARIANCE in low.flags
+    assert any("clipped at tau=0.5" in note for note in low.notes)
+    assert high.flags == ()
+
+
 # workflow
 
 
