@@ -506,3 +506,8 @@ def autocorrelation_doubt(arguments: Sequence[Variable], seen: Sequence[Autocorr
         "rows that were only sorted can be shuffled."
     )
     return [(Flag.AUTOCORRELATED, note)]
+
+
+def order_doubt(arguments: Sequence[Variable]) -> Doubts:
+    """`autocorrelation_doubt` of continuous variables; rows that are sorted by class are common and harmless."""
+    return [] if any(variable.is_discrete for variable in arguments) else autocorrelation_doubt(arguments)

@@ -2,6 +2,21 @@
 
 >>> from miest import bottleneck
 >>> bottleneck.DVIB                                  # names load on first use
+
+Where things are; only what is marked * works without torch::
+
+    objectives, rates, latents      losses that price what a representation holds, and the noise it is seen through
+    cross_entropy, attacks          what a prediction costs; how it stands adversarial inputs
+    information *, i_diagram *      `quantities`: every atom of the diagram of Y, Z and X (row_terms, estimated_terms)
+    layerwise, end_to_end           `fit`, by critics and network in turn (alternation, fitted, training_rows, units)
+    clusters *                      how far the classes of a layer are apart
+    weights, noisy_weights          layers with multiplicative noise (factors), I(w;D), the loss that prices it
+    flatness                        the bound of flat minima
+    activation_information          from weights to activations (sampled_information, total_correlation)
+    tables *, discrete *            joint tables and their bottleneck (deterministic, agglomerative, curve)
+    gaussian *                      the bottleneck of Gaussians
+    landscape *, remedies *         where the functional is infinite or constant (scalar_networks); precision *
+    dimensions                      the dimension of each layer of a network
 """
 
 import importlib

@@ -40,11 +40,11 @@ from miest.estimators.subsampling import (
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import Variable, variables
 from miest.traits import (
-    autocorrelation_doubt,
     deterministic_doubt,
     duplicates_doubt,
     ksg_value,
     normal_scores,
+    order_doubt,
     skew_doubt,
 )
 from miest_kernels import Neighbours, neighbours
@@ -441,11 +441,6 @@ def traits_doubts(arguments: Sequence[Variable], value: float, k: int, *, scored
         *deterministic_doubt(arguments, value),
         *order_doubt(arguments),
     ]
-
-
-def order_doubt(arguments: Sequence[Variable]) -> Doubts:
-    """`autocorrelation_doubt` of continuous variables; rows that are sorted by class are common and harmless."""
-    return [] if any(variable.is_discrete for variable in arguments) else autocorrelation_doubt(arguments)
 
 
 def distance(

@@ -23,10 +23,9 @@ from miest.estimators.estimator import (
     require_choice,
     require_integer,
 )
-from miest.estimators.ksg import order_doubt
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import variables
-from miest.traits import deterministic_doubt, duplicates_doubt
+from miest.traits import deterministic_doubt, duplicates_doubt, order_doubt
 
 if TYPE_CHECKING:
     from miest.neural.bounds import Bound, Scores
