@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CRITICS = ("anchored", "joint", "separable", "bilinear", "conditional-gaussian")
 _SATURATED_ABOVE = 0.7  # of the ceiling
+_BIASED_ABOVE = 0.01  # of the value, that the second half of a pool still adds
+_MISSED_ABOVE = 0.01  # of what the Gaussian copula of the same rows reads, that a critic is below it
 _FEWEST_EFFECTIVE = 100  # marginal pairs that carry a partition function: its logarithm is then known to 0.1
 
 
@@ -194,11 +196,16 @@ class _Fold:
     plain: float
     """What Donsker and Varadhan read of the same scores, unclipped."""
     constant: tuple[str, ...]
+    copula: float | None
+    """What the Gaussian copula of the same rows reads, where a critic began from nothing."""
+    behind: float
+    """How many standard errors of the difference the copula is above the critic."""
+    pool_gain: float
 
     @classmethod
     def of(cls, estimator: Neural, split: "Split", fold: int, seed: int, start: "Fitted | None") -> "_Fold":
         from miest.neural.bounds import DonskerVaradhan, effective_pairs
-        from miest.neural.model import fitted, pairs_a_row
+        from miest.neural.model import copula_scores, fitted, pairs_a_row
         from miest.neural.train import Training, judge
 
         bound, told = estimator.bound(), estimator.progress
@@ -221,10 +228,18 @@ class _Fold:
 
         reported = scores(scaled.report)
         rows = len(scaled.report[0])
+        value, influence = float(bound.value(reported)), bound.influence(reported).double().cpu().numpy()
+        copula, behind = None, 0.0
+        if estimator.critic != "anchored" and bound.kind != "upper bound":
+            floor = copula_scores(split, seed)
+            if floor is not None:
+                copula = float(bound.value(floor))
+                apart = bound.influence(floor).double().cpu().numpy() - influence
+                behind = (copula - value) / max(float(apart.std()) / math.sqrt(rows), 1e-12)
         return cls(
             fitted=model,
-            value=float(bound.value(reported)),
-            influence=bound.influence(reported).double().cpu().numpy(),
+            value=value,
+            influence=influence,
             seen=float(bound.value(scores((scaled.seen[0][:rows], scaled.seen[1][:rows])))),
             effective=effective_pairs(reported.marginal),
             pool=reported.marginal.shape[1] + 1,
@@ -233,6 +248,9 @@ class _Fold:
             constant=tuple(
                 name for name, side in zip(("x", "y"), split.seen, strict=True) if not bool((side != side[:1]).any())
             ),
+            copula=copula,
+            behind=behind,
+            pool_gain=bound.pool_gain(reported),
         )
 
 
@@ -270,6 +288,7 @@ def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int) -> MIResul
             training_value=seen,
             gap=seen - value,
             anchors=[fold.fitted.anchor for fold in folds],
+            copula=[fold.copula for fold in folds],
             effective_pairs=effective,
             marginal_pairs=pairs,
             best_step=[history.best_step for history in histories],
@@ -308,6 +327,13 @@ def _doubts(
             Flag.NOT_CONVERGED,
             "held-out rows still gained when the steps ran out, so that a longer training gives more: raise steps.",
         )
+    behind = [fold for fold in folds if fold.copula is not None and fold.behind > 3]
+    if behind and (copula := sum(fold.copula or 0.0 for fold in behind) / len(behind)) * (1 - _MISSED_ABOVE) > value:
+        yield (
+            Flag.NOT_CONVERGED,
+            f"a Gaussian copula fitted to the same rows reads {copula:.3f} nats on those held out, and the critic "
+            f"{value:.3f}: it has not learned what is there. Use critic='anchored', or raise steps or batch.",
+        )
     if seen - value > max(0.1, 4 * stderr, 0.15 * abs(value)):
         yield (
             Flag.OVERFIT,
@@ -325,6 +351,12 @@ def _doubts(
             Flag.SATURATED,
             f"{value:.3f} nats is above {_SATURATED_ABOVE:.0%} of the ceiling {ceiling:.3f}, ln of the pool: use MINE "
             "or Discriminator, or report on more rows.",
+        )
+    elif (gain := sum(fold.pool_gain for fold in folds) / len(folds)) > max(_BIASED_ABOVE * value, 0.005):
+        yield (
+            Flag.SATURATED,
+            f"the second half of the pool adds {gain:.3f} nats, and about as much is missing still: use MINE or "
+            "Discriminator, or report on more rows.",
         )
     largest = math.log(sum(fold.rows for fold in folds))
     if ceiling is None and not bound.partition and value > _SATURATED_ABOVE * largest:
@@ -377,7 +409,7 @@ class MINE(Neural):
     The value is of rows that neither the critic nor the time to stop was chosen by, over all marginal pairs at once; a
     mean of values of batches would be larger and no bound.
     Wrong when: the critic has not learned what is there: then the value is too small, with OVERFIT where the rows were
-        too few for it, NOT_CONVERGED where the steps were. Beyond about ln of the effective pairs, some 5 nats at
+        too few for it, NOT_CONVERGED where the steps were, or where a Gaussian copula of the same rows reads more. Beyond about ln of the effective pairs, some 5 nats at
         n = 10,000, the mean of exp T hangs on pairs that are not in the sample: UNBOUNDED_VARIANCE. Rows that come in
         near-copies are in training and report both: DUPLICATES.
     Interval: rows and trainings; of the bound, not of what the critic misses. None where the critic found nothing, so
@@ -432,7 +464,8 @@ class InfoNCE(Neural):
 
     Notes
     -----
-    Spreads least of the bounds, and cannot exceed its ceiling, ln of the rows of a fold: SATURATED from 70% of it on.
+    Spreads least of the bounds, and cannot exceed its ceiling, ln of the rows of a fold: SATURATED from 70% of it on,
+    and below that where half the pool would give 1% less.
     Wrong when: the information is near the ceiling, or the critic has not learned it; see `MINE`.
     Source: van den Oord et al. (2018), arXiv:1807.03748.
     """

@@ -7,7 +7,7 @@ together; all means are over every pair at hand, so that nothing is averaged ove
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -78,6 +78,10 @@ class Bound(ABC):
     def ceiling(self, pool: int) -> float | None:
         """Return the largest value that scores against a pool of so many rows can give; None without a limit."""
         return None
+
+    def pool_gain(self, scores: Scores) -> float:
+        """What the second half of the pool adds to the value: about as much again is missing. 0 without a ceiling."""
+        return 0.0
 
 
 def log_mean_exp(scores: Tensor) -> Tensor:
@@ -199,6 +203,10 @@ class InfoNCE(Bound):
     def ceiling(self, pool: int) -> float | None:
         """Return ln of the pool."""
         return math.log(pool)
+
+    def pool_gain(self, scores: Scores) -> float:
+        """See `Bound.pool_gain`; the expected shortfall is that of a logarithm of a mean, and goes as 1 / pool."""
+        return float(self.value(scores) - self.value(replace(scores, marginal=scores.marginal[:, ::2])))
 
 
 @dataclass(frozen=True, kw_only=True)

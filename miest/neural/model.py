@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from miest.neural.anchors import gaussian_anchor, radial_anchor, student_anchor
-from miest.neural.bounds import Bound, DonskerVaradhan
+from miest.neural.bounds import Bound, DonskerVaradhan, Scores
 from miest.neural.critics import Anchor, Anchored, Bilinear, ConditionalGaussian, Critic, Joint, Separable
 from miest.neural.encoders import encoder_for
-from miest.neural.pairs import Split
+from miest.neural.pairs import Rows, Split
 from miest.neural.scale import NormalScores, Standard
 from miest.neural.train import History, Progress, Training, judge, train
 
@@ -22,6 +23,7 @@ CRITICS = ("anchored", "joint", "separable", "bilinear")
 SCALES = ("normal", "standard", "none")
 
 _WIDEST_ANCHOR = 2048  # columns of either argument; their covariance is fitted
+_WIDEST_FLOOR = 512  # columns of either argument; a second or so
 _WIDEST_STUDENT = 300  # columns of both together
 _WIDEST_RADIAL = 512  # columns of either argument's products with powers of its length
 _TO_STOP, _TO_REPORT = 32, 128  # marginal pairs a row on held-out rows, for critics without a cheap table
@@ -143,6 +145,19 @@ def fitted(
     return Fitted(x, y, critic, history, name, split.shapes), scaled
 
 
+def copula_scores(split: Split, seed: int) -> Scores | None:
+    """What the Gaussian copula of the rows to fit says of the rows to report on; None where rows are no vectors.
+
+    A critic from nothing that scores lower than this closed form has not learned what is there.
+    """
+    if any(len(shape) != 1 or shape[0] > _WIDEST_FLOOR for shape in split.shapes):
+        return None
+    x, y = (NormalScores(rows.cpu().numpy()).to(rows.device) for rows in split.seen)
+    scaled = split.mapped(x, y)
+    anchor = gaussian_anchor(*_columns(scaled.seen), *_columns(scaled.stop)).to(split.stop[0].device)
+    return judge(anchor, scaled.report, pairs_a_row(anchor, len(scaled.report[0])), seed)
+
+
 def judging(bound: Bound, split: Split, seed: int) -> Callable[[Critic], float]:
     """The criterion that training stops by, on the rows to stop by."""
 
@@ -168,11 +183,14 @@ def _scale(scale: str, rows: Tensor) -> nn.Module:
     return Standard(array, per_column=scale == "standard")
 
 
+def _columns(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x, y = (side.flatten(1).cpu().numpy().astype(np.float64) for side in rows)
+    return x, y
+
+
 def _anchor(split: Split) -> tuple[str, Anchor]:
     """The closed form that scores best on the rows to stop by."""
-    (u, v), (stop_u, stop_v) = (
-        tuple(side.flatten(1).cpu().numpy().astype(np.float64) for side in rows) for rows in (split.seen, split.stop)
-    )
+    (u, v), (stop_u, stop_v) = _columns(split.seen), _columns(split.stop)
     if max(u.shape[1], v.shape[1]) > _WIDEST_ANCHOR:
         return "independence", gaussian_anchor(u[:, :0], v[:, :0], stop_u[:, :0], stop_v[:, :0])
     found: list[tuple[str, Anchor]] = [("Gaussian copula", gaussian_anchor(u, v, stop_u, stop_v))]

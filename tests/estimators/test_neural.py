@@ -296,7 +296,8 @@ def test_few_steps_are_flagged() -> None:
     x, y = pair(600, 0.9)
     short = MINE(critic="joint", **TINY).estimate(x, y, seed=0)
     assert Flag.NOT_CONVERGED in short.flags
-    assert Flag.NOT_CONVERGED not in MINE(critic=best, scale="none", checks=False).estimate(x, y, seed=0).flags
+    good = MINE(critic=best, scale="none", checks=False).estimate(*pair(600), seed=0)
+    assert Flag.NOT_CONVERGED not in good.flags
 
 
 @pytest.mark.parametrize(
@@ -323,6 +324,28 @@ def test_a_sum_that_few_pairs_carry_is_flagged() -> None:
     easy = pair(1500, 0.5)
     for made in ALL:
         assert not {Flag.UNBOUNDED_VARIANCE, Flag.SATURATED} & set(made(**TINY).estimate(*easy, seed=0).flags)
+
+
+def test_a_critic_below_the_copula_of_its_rows_is_flagged() -> None:
+    x, y = pair(900, 0.9)
+    for made in ALL:
+        result = made(critic="separable", **{**TINY, "steps": 0}).estimate(x, y, seed=0)
+        assert Flag.NOT_CONVERGED in result.flags
+        assert any("Gaussian copula fitted to the same rows" in note for note in result.notes)
+        assert np.mean(result.diagnostics.copula) == pytest.approx(0.78, abs=0.03)
+    learned = MINE(critic=best, scale="none", checks=False).estimate(*pair(900), seed=0)
+    assert Flag.NOT_CONVERGED not in learned.flags
+    assert MINE(**TINY).estimate(x, y, seed=0).diagnostics.copula == [None] * 3  # it starts from there
+    images = MINE(critic="separable", **TINY).estimate(x.reshape(-1, 1, 1, 1), y, seed=0)
+    assert images.diagnostics.copula == [None] * 3
+
+
+def test_a_pool_that_is_too_small_for_the_value_is_flagged() -> None:
+    x, y = pair(600, 0.995)  # 2.3 nats; the ceiling is ln 200 = 5.3
+    result = InfoNCE(**TINY).estimate(x, y, seed=0)
+    assert result.value < 0.7 * result.ceiling
+    assert Flag.SATURATED in result.flags
+    assert any("the second half of the pool adds" in note for note in result.notes)
 
 
 def test_what_the_clip_takes_away_is_flagged() -> None:
