@@ -28,7 +28,7 @@ from miest.estimators.estimator import Estimator, refuse_identity
 from miest.estimators.ksg import TIED_ABOVE, Doubts, numbers_from_symbols
 from miest.result import Diagnostics, Flag, Kind, MIResult
 from miest.samples import DataError, Variable, variables
-from miest.traits import normal_scores, normality
+from miest.traits import normal_scores, normality, order_doubt
 
 _DETERMINED = 1e-10
 """Share of variance left unexplained below which a direction counts as a linear function of the others."""
@@ -62,7 +62,7 @@ class Gaussian(Estimator):
         truth in 92.6% to 96.3% of 400 to 2,000 repetitions at each of rho 0, 0.1, 0.3, 0.6, 0.9 for 1 and 3 columns
         each and n = 500, 2,000, 10,000.
     Wrong when: dependence is not linear, or margins are far from Gaussian (SKEWED: a column's squared correlation with
-        its normal scores is below 0.95 - 8/n). The interval is for independent rows.
+        its normal scores is below 0.95 - 8/n). The interval is for independent rows (AUTOCORRELATED).
     Cost: O(n d^2) time, O(n d) memory, d the larger of the dimensions.
     Source: Kullback (1959) for the value, Goodman (1963) and Misra, Singh, Demchuk (2005) for the bias, Bjoerck, Golub
         (1973), doi:10.1090/S0025-5718-1973-0348991-3 for angles accurate near 0 and near 1.
@@ -76,7 +76,7 @@ class Gaussian(Estimator):
         started = perf_counter()
         refuse_identity(self, y)
         arguments = variables(x=x, y=y, given=given)
-        doubts = [*numbers_from_symbols(arguments), *_skewed(arguments)]
+        doubts = [*numbers_from_symbols(arguments), *_skewed(arguments), *order_doubt(arguments)]
         return _estimate(self, arguments, "point", doubts, started)
 
 
@@ -125,7 +125,7 @@ class GaussianCopula(Estimator):
         bounded = given is None and any(
             v.varying.sum() == 1 and t <= TIED_ABOVE for v, t in zip(arguments, tied, strict=True)
         )
-        doubts = [*numbers_from_symbols(arguments), *_ties(arguments, tied)]
+        doubts = [*numbers_from_symbols(arguments), *_ties(arguments, tied), *order_doubt(arguments)]
         return _estimate(self, scores, "lower bound" if bounded else "point", doubts, started)
 
 
