@@ -37,7 +37,9 @@ class Flag(Enum):
     DISAGREEMENT = "estimates of the same quantity from the same data exclude each other"
     APPROXIMATE = "neighbours were looked for in part of the data only, and some were missed"
     AUTOCORRELATED = "rows resemble earlier rows: there are fewer independent samples than rows"
-    NOT_CONVERGED = "training diverged, was still gaining when its steps ran out, or did not find what a closed form finds"
+    NOT_CONVERGED = (
+        "training diverged, was still gaining when its steps ran out, or did not find what a closed form finds"
+    )
     OVERFIT = "what was fitted reads rows it was fitted to better than rows it was not: too few samples for it"
     UNBOUNDED_VARIANCE = "a mean of exponentials hangs on so few pairs that it cannot be known from these samples"
 

@@ -1,5 +1,7 @@
 """Brute force: every max-norm distance once, selection and counts from the same distances while they are in cache.
 
+Where it pays, `cpu_coarse` rules most pairs out by bytes first; what follows is what is done without it.
+
 The data are packed into panels (`cpu_tile`), all blocks side by side. A task takes a range of rows, a *group* of tiles
 at a time: tile after tile over all panels fills, for each of its rows and each block, a row of n distances; the k
 smallest joint distances come from the few places whose minimum beats the k-th so far; the counts are one more read.
@@ -18,7 +20,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from miest_kernels import cpu_coarse
 from miest_kernels.contract import Block, Neighbours, check_blocks
+from miest_kernels.cpu_codes import coded
 from miest_kernels.cpu_tile import (
     LANES,
     ROWS,
@@ -29,11 +33,13 @@ from miest_kernels.cpu_tile import (
     lowest_bit,
     max_norm_tile,
     panel_rows,
+    replace_first,
 )
 from miest_kernels.plan import map_rows
 
 _TASK_ROWS = 64 * ROWS
 _TASK_PAIRS = 20_000_000  # enough work to a task that handing it out costs nothing
+_FEWEST_FOR_CODES = 4000  # rows
 _SCRATCH = 32 << 20  # bytes of distances that a group may hold, where one tile does not need more
 
 
@@ -45,27 +51,36 @@ class Brute(Neighbours):
     ----------
     tile : "auto", "avx512" or "portable"
         which micro-kernel computes the distances; they give the same bits. "auto" takes AVX-512 where there is.
+    codes : "auto", "always" or "never"
+        whether bytes rule pairs out before floats are compared (`cpu_coarse`), which changes no bit either. "auto"
+        does where some rows that are tried say that it pays; "always" even there, but for data without a width.
 
     Raises
     ------
     ValueError
-        if `tile` is not one of the three
+        if `tile` or `codes` is not one of the three
     ImportError
         if "avx512" is named and the processor has none
     """
 
     tile: Literal["auto", "avx512", "portable"] = "auto"
+    codes: Literal["auto", "always", "never"] = "auto"
     name = "cpu"
 
     def __post_init__(self) -> None:
         if self.tile not in ("auto", "avx512", "portable"):
             raise ValueError(f"tile={self.tile!r} is not one of 'auto', 'avx512', 'portable'.")
+        if self.codes not in ("auto", "always", "never"):
+            raise ValueError(f"codes={self.codes!r} is not one of 'auto', 'always', 'never'.")
         if self.tile == "avx512" and not has_avx512():
             raise ImportError("tile='avx512' needs a processor with AVX-512 DQ: use tile='auto'.")
 
     def kth_radius(self, blocks: Sequence[Block], k: int) -> NDArray[np.floating]:
         """See `Neighbours.kth_radius`."""
         n, _ = check_blocks(blocks, k)
+        if plan := self._coded(n) and cpu_coarse.radius_plan(blocks, k, counted=False, must=self.codes == "always"):
+            by_codes: NDArray[np.floating] = self._nearest(blocks, k, *plan)[0]
+            return by_codes
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges[[0, -1]], k, False)  # one block of all columns
         return np.concatenate([radius for radius, _ in parts])
@@ -73,9 +88,14 @@ class Brute(Neighbours):
     def count_within(self, block: Block, radius: NDArray[np.floating], *, closed: bool = False) -> NDArray[np.intp]:
         """See `Neighbours.count_within`."""
         n, _ = check_blocks([block])
-        panels, edges = pack([block])
         limit = _just_above(radius) if closed else np.ascontiguousarray(radius)
-        count: NDArray[np.intp] = np.concatenate(self._map(_count_rows, panels, n, edges, limit))
+        count: NDArray[np.intp]
+        if step := self._coded(n) and cpu_coarse.count_step(block, limit, must=self.codes == "always"):
+            shared = coded(block, step), cpu_coarse.in_rows(block), step, limit, self.tile == "portable"
+            count = np.concatenate(map_rows(cpu_coarse.within_rows, n, task_rows(n, block.shape[1]), *shared))
+        else:
+            panels, edges = pack([block])
+            count = np.concatenate(self._map(_count_rows, panels, n, edges, limit))
         return np.where(np.isposinf(radius), n - 1, count) if closed else count
 
     def reach_within(self, blocks: Sequence[Block], radius: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -85,11 +105,32 @@ class Brute(Neighbours):
         return np.concatenate(self._map(_reach_rows, panels, n, edges, np.ascontiguousarray(radius)), axis=1)
 
     def joint_radius_and_counts(self, blocks: Sequence[Block], k: int) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
-        """See `Neighbours.joint_radius_and_counts`; one pass over the distances."""
+        """See `Neighbours.joint_radius_and_counts`; one pass over the distances, or over codes."""
         n, _ = check_blocks(blocks, k)
+        if plan := self._coded(n) and cpu_coarse.radius_plan(blocks, k, counted=True, must=self.codes == "always"):
+            first, step = plan
+            radius, nearer = self._nearest(blocks, k, first, step)
+            counts = [nearer if b == first else self.count_within(block, radius) for b, block in enumerate(blocks)]
+            return radius, np.stack(counts)
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges, k, True)
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts], axis=1)
+
+    def _coded(self, n):
+        return self.codes == "always" or (self.codes == "auto" and n >= _FEWEST_FOR_CODES)
+
+    def _nearest(self, blocks, k, first, step):
+        """Radii, and if the first block is named, how many rows are nearer in it; by codes."""
+        if first is None:
+            rows = others = cpu_coarse.in_rows(np.hstack(blocks))
+        else:
+            rows = cpu_coarse.in_rows(blocks[first])
+            others = cpu_coarse.in_rows(np.hstack([block for b, block in enumerate(blocks) if b != first]))
+        codes = coded(np.hstack(blocks) if first is None else blocks[first], step)
+        shared = codes, rows, others, step, k, first is not None, self.tile == "portable"
+        parts = map_rows(cpu_coarse.nearest_rows, len(rows), task_rows(len(rows), codes.shape[1]), *shared)
+        radius, count = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return radius, count
 
     def _map(self, block, panels, n, edges, *settings):
         rows = task_rows(n, panels.shape[1])
@@ -283,18 +324,3 @@ def _columns(lane, wide):
     panel, lane = divmod(lane, wide // 4)
     first = panel * wide + lane
     return range(first, first + wide, wide // 4)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def replace_first(heap, value):
-    """Drop the largest value, which a heap holds first, and take in a smaller one."""
-    at, k = 0, heap.shape[0]
-    while True:
-        child = 2 * at + 1
-        if child + 1 < k and heap[child + 1] > heap[child]:
-            child += 1
-        if child >= k or heap[child] <= value:
-            heap[at] = value
-            return
-        heap[at] = heap[child]
-        at = child

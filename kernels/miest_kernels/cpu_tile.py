@@ -16,7 +16,7 @@ notice a change of this file: delete ``__pycache__`` after editing it.
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
@@ -163,6 +163,47 @@ def row_distance(context, a, b, vectors, minus_one):
         return builder.extract_element(far, _INT32(0))
 
     return signature, generate
+
+
+@intrinsic
+def row_below(context, a, b, vectors, limit):
+    """1 where the max-norm distance of the rows at two addresses, of ``vectors`` x 64 bytes each, is ``< limit``."""
+    signature = types.int64(types.intp, types.intp, types.intp, limit)
+
+    def generate(context, builder, signature, args):
+        element = args[3].type
+        lanes = 64 // _bytes(element)
+        a, b = (builder.inttoptr(address, element.as_pointer()) for address in args[:2])
+
+        def apart(at):
+            gap = builder.fsub(_load(builder, a, at, lanes), _load(builder, b, at, lanes))
+            return _call(builder, "llvm.fabs", gap.type, gap)
+
+        far = cgutils.alloca_once_value(builder, apart(_INT64(0)))  # most rows are one vector: no loop for it
+        with cgutils.for_range_slice(builder, _INT64(1), args[2], _INT64(1), intp=_INT64) as (index, _):
+            here = apart(builder.mul(index, _INT64(lanes)))
+            builder.store(_pick(builder, ">", here, builder.load(far)), far)
+        outside = builder.fcmp_ordered(">=", builder.load(far), _splat(builder, args[3], lanes))
+        whole = ir.IntType(lanes)
+        none = builder.icmp_unsigned("==", builder.bitcast(outside, whole), whole(0))
+        return builder.zext(none, _INT64)
+
+    return signature, generate
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def replace_first(heap, value):
+    """Drop the largest value, which a heap holds first, and take in a smaller one."""
+    at, k = 0, heap.shape[0]
+    while True:
+        child = 2 * at + 1
+        if child + 1 < k and heap[child + 1] > heap[child]:
+            child += 1
+        if child >= k or heap[child] <= value:
+            heap[at] = value
+            return
+        heap[at] = heap[child]
+        at = child
 
 
 def _tile(builder, element, sizes, vectors, lanes, update):

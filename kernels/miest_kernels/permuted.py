@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from miest_kernels.contract import Block, check_blocks
-from miest_kernels.cpu_brute import fill, pack, replace_first, room, scratch, task_rows, tile_source
-from miest_kernels.cpu_tile import LANES, ROWS, lanes_below, lowest_bit, row_distance
+from miest_kernels.cpu_brute import fill, pack, room, scratch, task_rows, tile_source
+from miest_kernels.cpu_tile import LANES, ROWS, lanes_below, lowest_bit, replace_first, row_distance
 from miest_kernels.plan import map_rows
 
 _OPEN = -1.0  # where a radius is not known yet

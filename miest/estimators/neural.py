@@ -409,9 +409,10 @@ class MINE(Neural):
     The value is of rows that neither the critic nor the time to stop was chosen by, over all marginal pairs at once; a
     mean of values of batches would be larger and no bound.
     Wrong when: the critic has not learned what is there: then the value is too small, with OVERFIT where the rows were
-        too few for it, NOT_CONVERGED where the steps were, or where a Gaussian copula of the same rows reads more. Beyond about ln of the effective pairs, some 5 nats at
-        n = 10,000, the mean of exp T hangs on pairs that are not in the sample: UNBOUNDED_VARIANCE. Rows that come in
-        near-copies are in training and report both: DUPLICATES.
+        too few for it, NOT_CONVERGED where the steps were, or where a Gaussian copula of the same rows reads more.
+        Beyond about ln of the effective pairs, some 5 nats at n = 10,000, the mean of exp T hangs on pairs that are
+        not in the sample: UNBOUNDED_VARIANCE. Rows that come in near-copies are in training and report both:
+        DUPLICATES.
     Interval: rows and trainings; of the bound, not of what the critic misses. None where the critic found nothing, so
         that every row scores the same.
     Cost: some 20 to 60 s on two cores at n = 10,000, whatever n; memory for `batch` squared or rows times 4,000 scores.

@@ -13,8 +13,9 @@ from miest.neural.anchors import gaussian_anchor, radial_anchor, student_anchor
 from miest.neural.bounds import Bound, DonskerVaradhan, Scores
 from miest.neural.critics import Anchor, Anchored, Bilinear, ConditionalGaussian, Critic, Joint, Separable
 from miest.neural.encoders import encoder_for
-from miest.neural.pairs import Rows, Split
+from miest.neural.pairs import Split
 from miest.neural.scale import NormalScores, Standard
+from miest.neural.split import Rows
 from miest.neural.train import History, Progress, Training, judge, train
 
 CriticFactory = Callable[[tuple[int, ...], tuple[int, ...]], Critic]

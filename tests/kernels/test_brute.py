@@ -1,20 +1,24 @@
 """The brute-force backend beyond the contract: both tiles, both dtypes, extreme data.
 
 exact       float32 and float64 equal the reference bit for bit, with either tile, at every edge of a panel
-properties  n, number of blocks, k up to n - 1, wide data, sizes of groups and tasks
+properties  n, number of blocks, k up to n - 1, wide data, sizes of groups and tasks; with and without codes
 refusals    a tile that is not, or cannot run
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from miest_kernels import cpu_brute
+from miest_kernels import cpu_brute, cpu_coarse
 from miest_kernels.cpu_brute import Brute
 from miest_kernels.cpu_tile import has_avx512, panel_rows
 from miest_kernels.reference import Reference
 
 ORACLE = Reference()
 TILES = ["portable", *(["avx512"] if has_avx512() else [])]
+WAYS = [Brute(tile=tile, codes=codes) for tile in TILES for codes in ("never", "always")]  # type: ignore[arg-type]
+BY_NAME = {"argvalues": WAYS, "ids": [f"{way.tile}, codes {way.codes}" for way in WAYS]}
 DTYPES = [np.float32, np.float64]
 
 
@@ -35,28 +39,28 @@ def agree(backend: Brute, blocks: list[np.ndarray], k: int) -> None:
         np.testing.assert_array_equal(backend.count_within(block, expected, closed=True), closed_count)
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("backend", **BY_NAME)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [2, 5, 6, 7, 31, 32, 33, 63, 64, 65, 127, 129, 385, 800])
-def test_every_edge_of_a_panel(tile: str, dtype: type, n: int) -> None:
+@pytest.mark.parametrize("n", [2, 5, 6, 7, 31, 32, 33, 63, 64, 65, 127, 129, 255, 256, 257, 385, 800])
+def test_every_edge_of_a_panel(backend: Brute, dtype: type, n: int) -> None:
     rng = np.random.default_rng(n)
     blocks = [rng.standard_normal((n, d)).astype(dtype) for d in (3, 1, 2)]
     for k in {1, min(4, n - 1), n - 1}:
-        agree(Brute(tile=tile), blocks, k)
+        agree(backend, blocks, k)
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("backend", **BY_NAME)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dims", [(7,), (40, 3), (150, 60), (300, 2)])
-def test_wide_blocks_in_groups_of_tiles(tile: str, dtype: type, dims: tuple[int, ...]) -> None:
+def test_wide_blocks_in_groups_of_tiles(backend: Brute, dtype: type, dims: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    agree(Brute(tile=tile), [rng.standard_normal((500, d)).astype(dtype) for d in dims], 3)
+    agree(backend, [rng.standard_normal((500, d)).astype(dtype) for d in dims], 3)
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("backend", **BY_NAME)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", ["largest", "overflow", "all overflow", "subnormal", "constant", "two values"])
-def test_extreme_values_do_not_meet_the_padding(tile: str, dtype: type, case: str) -> None:
+def test_extreme_values_do_not_meet_the_padding(backend: Brute, dtype: type, case: str) -> None:
     rng = np.random.default_rng(1)
     top, least = np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal
     x = {
@@ -68,13 +72,13 @@ def test_extreme_values_do_not_meet_the_padding(tile: str, dtype: type, case: st
         "two values": rng.integers(0, 2, (70, 1)),
     }[case].astype(dtype)
     for k in {1, len(x) - 1}:
-        agree(Brute(tile=tile), [x], k)
-        agree(Brute(tile=tile), [x, x[:, ::-1].copy()], k)
+        agree(backend, [x], k)
+        agree(backend, [x, x[:, ::-1].copy()], k)
 
 
-@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("backend", **BY_NAME)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_radius_open_and_closed(tile: str, dtype: type) -> None:
+def test_any_radius_open_and_closed(backend: Brute, dtype: type) -> None:
     top = np.finfo(dtype).max
     block = np.array([[0], [0], [-0.0], [1], [top], [-top]], dtype)
     for value in (-np.inf, -1, -0.0, 0, np.finfo(dtype).smallest_subnormal, 1, top, np.inf):
@@ -82,10 +86,10 @@ def test_any_radius_open_and_closed(tile: str, dtype: type) -> None:
         for closed in (False, True):
             with np.errstate(over="ignore"):
                 expected = ORACLE.count_within(block, radius, closed=closed)
-            np.testing.assert_array_equal(Brute(tile=tile).count_within(block, radius, closed=closed), expected)
+            np.testing.assert_array_equal(backend.count_within(block, radius, closed=closed), expected)
         with np.errstate(over="ignore"):
             reach = ORACLE.reach_within([block], radius)
-        np.testing.assert_array_equal(Brute(tile=tile).reach_within([block], radius), reach)
+        np.testing.assert_array_equal(backend.reach_within([block], radius), reach)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -101,20 +105,62 @@ def test_panels_hold_every_row_and_pad_with_infinity(dtype: type, n: int) -> Non
     assert edges.tolist() == [0, 2, 5]
 
 
-def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("codes", ["never", "always"])
+def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, codes: str) -> None:
     rng = np.random.default_rng(0)
     blocks = [rng.standard_normal((700, 50)), rng.standard_normal((700, 2))]
     expected = Brute().joint_radius_and_counts(blocks, 5)
     for rows, scratch in [(6, 0), (12, 1 << 30), (600, 0), (6000, 1 << 20)]:
         monkeypatch.setattr(cpu_brute, "task_rows", lambda n, features, rows=rows: rows)
         monkeypatch.setattr(cpu_brute, "_SCRATCH", scratch)
-        for ours, theirs in zip(Brute().joint_radius_and_counts(blocks, 5), expected, strict=True):
+        for ours, theirs in zip(Brute(codes=codes).joint_radius_and_counts(blocks, 5), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "case", ["random", "heavy tails", "rounded", "copies", "one far out", "unlike columns", "far off"]
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kept", [0.0, 1e9], ids=["first block", "all columns"])
+def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str, dtype: type, kept: float) -> None:
+    """Thousands of rows, so that panels come in chunks and radii shrink on the way; on both ways to begin."""
+    rng = np.random.default_rng(3)
+    n = 2600
+    x, y = rng.standard_normal((n, 9)), rng.standard_normal((n, 4))
+    match case:
+        case "heavy tails":
+            x, y = rng.standard_cauchy((n, 9)) ** 3, rng.standard_cauchy((n, 4))
+        case "rounded":  # distances tie in bulk, on the borders of codes and off them
+            x, y = np.round(x * 2) / 2, np.round(y, 1)
+        case "copies":
+            x, y = np.repeat(x[: n // 10], 10, axis=0), np.repeat(y[: n // 10], 10, axis=0)
+        case "one far out":
+            x[7], y[11] = 1e6, -1e9
+        case "unlike columns":
+            x, y = x * 10.0 ** np.arange(-4, 5), y * 1e-3
+        case "far off":
+            x, y = x * 1e-2 + 1e3, y - 1e5
+    monkeypatch.setattr(cpu_coarse, "_COSTS", replace(cpu_coarse._COSTS, kept=kept))
+    blocks = [np.ascontiguousarray(block, dtype) for block in (x, y)]
+    assert (cpu_coarse.radius_plan(blocks, 3, counted=True, must=True)[0] is None) == (kept > 0)
+    agree(Brute(codes="always"), blocks, 3)
+
+
+def test_codes_are_taken_where_they_pay() -> None:
+    rng = np.random.default_rng(0)
+    wide = [rng.standard_normal((6000, d)).astype(np.float32) for d in (100, 30)]
+    assert cpu_coarse.radius_plan(wide, 3, counted=True) is not None
+    assert cpu_coarse.radius_plan([np.zeros((6000, 100)), np.zeros((6000, 2))], 3, counted=True) is None
+    radius = Brute().kth_radius(wide, 3)
+    assert cpu_coarse.count_step(wide[0], radius) is not None
+    assert cpu_coarse.count_step(wide[1], radius) is None  # nearly all rows are within it in these columns
 
 
 def test_unknown_tile_raises() -> None:
     with pytest.raises(ValueError, match="tile='sse'"):
         Brute(tile="sse")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="codes=True is not one of"):
+        Brute(codes=True)  # type: ignore[arg-type]
 
 
 def test_named_tile_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
