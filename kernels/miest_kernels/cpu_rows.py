@@ -9,6 +9,9 @@ from numba.extending import intrinsic
 from miest_kernels.cpu_pair_tile import Emit, data_of
 
 
+_AHEAD = 8192  # bytes from where a value is read to where the next ones are asked for
+
+
 @intrinsic
 def _bin_vectors(typing, points, row, lower, scale, top, bins):
     """Bins of the columns of one row that fill whole vectors; true if one of those values is NaN."""
@@ -23,11 +26,18 @@ def _bin_vectors(typing, points, row, lower, scale, top, bins):
         low, slope, out = (data_of(context, builder, signature.args[k], args[k]) for k in (2, 3, 5))
         index, small = (ir.VectorType(ir.IntType(bits), lanes) for bits in (32, size))
         flags = ir.VectorType(ir.IntType(1), lanes)
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, *[index.element] * 3])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         top, zero = emit.splat(args[4]), emit.constant(0.0)
         unknown = cgutils.alloca_once_value(builder, ir.Constant(flags, [0] * lanes))
         with cgutils.for_range(builder, builder.sdiv(columns, word(lanes)), intp=word) as loop:
             column = builder.mul(loop.index, word(lanes))
             value = emit.load(array.data, builder.add(first, column))
+            ahead = builder.gep(array.data, [builder.add(builder.add(first, column), word(_AHEAD // emit.size))])
+            builder.call(
+                prefetch, [builder.bitcast(ahead, pointer), index.element(0), index.element(3), index.element(1)]
+            )
             nan = builder.fcmp_unordered("uno", value, value)
             builder.store(builder.or_(builder.load(unknown), nan), unknown)
             place = builder.fmul(builder.fsub(value, emit.load(low, column)), emit.load(slope, column))

@@ -16,7 +16,7 @@ from miest_kernels.cpu_pair_tile import frozen
 from miest_kernels.cpu_rows import hash_bins, hash_rows, number_hashes
 from miest_kernels.plan import map_rows
 
-_BYTES_AT_ONCE = 2**20  # of rows that one task reads; changes no result
+_BYTES_AT_ONCE = 2**23  # of rows that one task reads; changes no result
 _FACTOR_SEED = 0x6D69657374
 
 
