@@ -43,7 +43,7 @@ class Tree(Neighbours):
     Parameters
     ----------
     rows : int, optional
-        rows to a task, 1,024 to 8,192 by the size of the data if left out; changes no result
+        rows to a task, 1,024 to 32,768 by the size of the data if left out; changes no result
     """
 
     name = "tree"
@@ -108,7 +108,7 @@ class Tree(Neighbours):
         return map_rows(_part, len(tree.home), leaves, block, n, d, tree, *more)
 
     def _rows(self, n: int) -> int:
-        return self.rows or min(max(n // 16, 1_024), 8_192)
+        return self.rows or min(max(n // 16, 1_024), 32_768)
 
 
 def _columns(blocks: Sequence[Block]) -> NDArray[np.floating]:

@@ -153,6 +153,7 @@ class KSG(Estimator):
             xs, ys, zs = points
             points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
         radius, counts, whole = neighbourhoods(backend, points, self.k, self.variant)
+        typical = float(np.median(radius))
         offset = 2 - self.variant  # variant 2 counts the neighbours themselves
         value = digamma(self.k) + whole - sum_of_means(counts[:2] + offset)
         floors = least_counts(counts[:2], self.k) if self.variant == 1 else np.full((2, n), self.k)
@@ -161,7 +162,7 @@ class KSG(Estimator):
         doubts = [
             *(
                 saturation(value, ceiling)
-                or distance(radius, arguments[:2], value=value, standardize=self.standardize or self.normal_scores)
+                or distance(typical, arguments[:2], value=value, standardize=self.standardize or self.normal_scores)
             ),
             *ties(arguments, radius),
             *numbers_from_symbols(arguments),
@@ -198,7 +199,7 @@ class KSG(Estimator):
             notes=tuple(note for _, note in doubts),
             diagnostics=Diagnostics(
                 neighbours=backend.name,
-                radius_median=float(np.median(radius)),
+                radius_median=typical,
                 count_x_mean=float(counts[0].mean()),
                 count_y_mean=float(counts[1].mean()),
                 tie_fraction_x=arguments[0].tie_fraction,
@@ -444,7 +445,7 @@ def traits_doubts(arguments: Sequence[Variable], value: float, k: int, *, scored
 
 
 def distance(
-    radius: NDArray[np.floating],
+    radius: float | NDArray[np.floating],
     arguments: Sequence[Variable],
     *,
     value: float = 0.0,
@@ -453,7 +454,8 @@ def distance(
 ) -> Doubts:
     """Doubt neighbourhoods so wide that the density varies inside them.
 
-    What they are compared with is the width of one argument given the other, which shrinks as the dependence grows.
+    `radius` is of each sample, or its median. What it is compared with is the width of one argument given the other,
+    which shrinks as the dependence grows.
     """
     columns = [int(variable.varying.sum()) for variable in arguments if variable.varying.any()]
     unit = 1.0 if standardize else float(np.median(np.concatenate([variable.scale for variable in arguments])))
