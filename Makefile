@@ -42,6 +42,7 @@ readme: $(READY)
 # Times the kernels against peers, in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/.ready
 	$(BENCH)/bin/python kernels/bench/bench.py --out kernels/bench/results
+	$(BENCH)/bin/python kernels/bench/costs.py --out kernels/bench/results
 
 # On a machine with a CUDA device: the contract on the device, then the times. Installs nothing: it takes the Python that
 # is there, with torch, numpy, scipy, numba, cuda-core or CuPy, and pytest.

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+import miest_kernels.compiling  # noqa: F401, says when something is compiled
+
 LANES = 32
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)

@@ -24,6 +24,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+import miest_kernels.compiling  # noqa: F401, says when something is compiled
+
 ROWS = 6  # points of the left side of a tile
 VECTORS = 4  # vectors of points of the right side
 GROUP = 192  # points packed together: a multiple of 6 rows and of both panels, 64 and 32 points

@@ -8,7 +8,6 @@ from numba.extending import intrinsic
 
 from miest_kernels.cpu_pair_tile import Emit, data_of
 
-
 _AHEAD = 8192  # bytes from where a value is read to where the next ones are asked for
 
 

@@ -21,6 +21,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+import miest_kernels.compiling  # noqa: F401, says when something is compiled
+
 ROWS = 6  # query rows to a tile: 6 x 4 accumulators, 4 panel vectors and a query fill 32 registers
 LANES = 64  # width of the masks of `lanes_below`
 _VECTORS = 4  # 64-byte vectors to a panel row

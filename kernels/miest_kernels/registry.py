@@ -109,12 +109,25 @@ def prefers_cuda(seconds: float, pair_dims: float, *, on_device: bool) -> bool:
     return on_device or 2 * (pair_dims / (device.multiprocessors * 64 * 0.85e9) + 0.01) < seconds
 
 
+COSTS = {"cpu": (2.04e-10, 9.373e-12, 1.168e-06), "tree": (-14.57, -0.09225, 0.02869)}
+"""Fitted by ``kernels/bench/costs.py``, on a machine of `_THREADS` threads."""
+_THREADS = 2
+
+
+def seconds_by(name: str, n: int, d: int) -> float:
+    """What "cpu" and "tree" take for the radii and counts of n rows in d joint dimensions, about, where it was fitted.
+
+    ``n^2 (a + b d) + c n`` by brute force, ``n exp(a + b d + c d ln n)`` by the tree.
+    """
+    a, b, c = COSTS[name]
+    if name == "cpu":
+        return n * n * (a + b * d) + c * n
+    return n * math.exp(min(a + b * d + c * d * math.log(max(n, 2)), 50.0))
+
+
 def _choice(n: int, d: int, on_device: bool) -> str:
-    # Joint dimensions at which tree and brute force took equal time, single-threaded, on Gaussian data.
-    crossing = 10 if n <= 2_000 else 12 if n <= 6_000 else 15 if n <= 20_000 else 18
-    name = "tree" if d <= crossing else "cpu"
-    # Coordinates that a core compares in a second, and the tree's time a row, which grows by a third with a dimension:
-    # measured on Gaussian data, one AVX-512 core.
-    each = n * d / 1.5e10 if name == "cpu" else 1.2e-7 * math.log2(n + 1) * 1.3 ** (d - 4)
+    costs = {name: seconds_by(name, n, d) for name in COSTS}
+    name = min(costs, key=lambda each: costs[each])
     pair_dims = float(n) * n * (2 * d + 3)  # one walk for the radii and one for the counts
-    return "cuda" if prefers_cuda(n * each / (os.cpu_count() or 1), pair_dims, on_device=on_device) else name
+    seconds = costs[name] * _THREADS / (os.cpu_count() or 1)
+    return "cuda" if prefers_cuda(seconds, pair_dims, on_device=on_device) else name

@@ -5,11 +5,14 @@ properties  permutation of rows, read-only input
 refusals    every raise of the contract and the registry
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cuda_shim import Shim
 
-from miest_kernels import BACKENDS, neighbours
+from miest_kernels import BACKENDS, neighbours, registry
 from miest_kernels.contract import Neighbours
 from miest_kernels.cuda import Cuda
 from miest_kernels.reference import Reference
@@ -174,3 +177,16 @@ def test_unknown_backend_raises_with_the_known_ones() -> None:
 def test_auto_picks_the_tree_in_few_dimensions_only() -> None:
     assert neighbours("auto", n=10_000, d=2).name == "tree"
     assert neighbours("auto", n=10_000, d=64).name == "cpu"
+
+
+def test_auto_takes_what_the_benchmark_found_quicker() -> None:
+    results = Path(__file__).parents[2] / "kernels" / "bench" / "results" / "costs.json"
+    found = json.loads(results.read_text(encoding="utf-8"))
+    assert {name: list(costs) for name, costs in registry.COSTS.items()} == found["costs"]
+    timed = {(n, d): {} for _, n, d, _ in found["cells"]}
+    for name, n, d, seconds in found["cells"]:
+        timed[n, d][name] = seconds
+    both = {cell: each for cell, each in timed.items() if len(each) == 2}
+    lost = [each[registry._choice(*cell, False)] / min(each.values()) for cell, each in both.items() if cell[0] > 1000]
+    assert len(lost) > 20
+    assert max(lost) < 1.5  # near the crossing the model may take the other one

@@ -1,0 +1,23 @@
+"""The note on the first compilation: once, on stderr, and never when kernels are on disk."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CODE = """
+import numpy as np
+from miest_kernels.rows import row_codes
+row_codes(np.arange(6)[:, None] % 3)
+row_codes(np.arange(6.0)[:, None])
+"""
+
+
+def test_a_compilation_is_told_once_and_a_load_from_disk_is_not(tmp_path: Path) -> None:
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", CODE], env=settings, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    )
+    assert first.count("miest compiles its kernels for this processor") == 1
+    assert "compiles" not in second
