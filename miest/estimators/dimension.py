@@ -25,6 +25,8 @@ _PER_ROW = 10.0  # least number of pairs a row within the upper end of the range
 _MOST = 3.6e-2  # largest share of pairs within it
 _ATOMS = 3e-3  # share of equal pairs, from which on the sample is taken for one of atoms
 _FEWEST_PAIRS = 30  # at the lower end
+_NEAREST = (1 / 32, 1 / 128)  # shares of the pairs in the range, whose dimension is looked at apart,
+_RISEN = 0.04  # and how far above that of all of them it may be, relatively
 _STEPS = 64
 _PARTS = 4
 
@@ -60,8 +62,9 @@ class CorrelationDimension(Estimator):
         small. Noise makes the dimension at its own scale that of all columns; quantised data have dimension 0 below
         their step. Layers that squeeze and bend more than one direction, deep ones with small slopes above all, are too
         low: the last of random layers 5-4-3-8-6 at n = 5,000, 3 in theory, is 2.8 +- 0.3 with tanh and 2.5 +- 0.4 with
-        leaky ReLU (`InformationDimension`: 3.0 +- 0.1 and 2.8 +- 0.2). Rows of a series that follow each other in time
-        are near for that reason: take every few rows.
+        leaky ReLU (`InformationDimension`: 3.0 +- 0.1 and 2.8 +- 0.2). Where the nearest pairs tell so it is flagged
+        SMALL_SAMPLE: values that are 20% too small, hardly those that are 10%. Rows of a series that follow each other
+        in time are near for that reason: take every few rows.
     Interval: by the spread of the value over four parts of the rows, with the same radii.
     Cost: O(n^2 d) time, O(n) memory.
     Source: Grassberger, Procaccia (1983), doi:10.1103/PhysRevLett.50.346; caveat: Eckmann, Ruelle (1992).
@@ -128,7 +131,7 @@ class CorrelationDimension(Estimator):
                 )
             )
         if self.radii is None:
-            doubts += duplicates_doubt((sample,))
+            doubts += [*_rising_doubt(grid, seen, value, inside), *duplicates_doubt((sample,))]
         return self._result(value, stderr, (low, high), inside, sample.n, doubts, atoms, started)
 
     def _result(
@@ -191,6 +194,26 @@ def _all_sums(points: Array) -> tuple[Array, NDArray[np.int64]]:
     """Radii from one that every pair is within down to rounding, and how many pairs are within each."""
     grid = 2 * math.sqrt(float(np.square(points).sum(1).max())) * np.geomspace(1e-12, 1, 600)
     return grid, correlation_sums(points, grid) if grid[-1] else np.zeros(0, np.int64)
+
+
+def _rising_doubt(grid: Array, seen: NDArray[np.int64], value: float, inside: int) -> list[tuple[Flag, str]]:
+    """Doubt a limit that was not reached: the nearest of the pairs say more than all of them."""
+    for share in _NEAREST:
+        end = int(np.searchsorted(seen, seen[0] + inside * share))
+        counts = np.diff(seen[: end + 1])
+        nearest, apart = int(counts.sum()), np.log(grid[end] / np.sqrt(grid[1 : end + 1] * grid[:end]))
+        if nearest < 2 * _FEWEST_PAIRS:
+            continue
+        near = nearest / float(counts @ apart)  # Takens
+        stderr = near / math.sqrt(nearest)
+        if near - value > max(_RISEN * value, 2.5 * stderr):
+            note = (
+                f"the nearest {nearest:,} pairs have dimension {near:.2f} ± {stderr:.2f}, all pairs in the range "
+                f"{value:.2f}: it still rises as radii shrink, as where a layer squeezes directions. The value is too "
+                "small; pass more samples, or see InformationDimension."
+            )
+            return [(Flag.SMALL_SAMPLE, note)]
+    return []
 
 
 def _scaling_range(points: Array, grid: Array, seen: NDArray[np.int64]) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """Correlation dimension: exact, properties, truth, refusals."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,19 @@ def test_too_few_samples_for_the_dimension_are_flagged() -> None:
     x = np.random.default_rng(0).normal(size=(300, 12))
     assert Flag.SMALL_SAMPLE in CorrelationDimension().estimate(x).flags
     assert CorrelationDimension().estimate(x[:, :2]).flags == ()
+
+
+def test_a_dimension_that_still_rises_with_smaller_radii_is_flagged() -> None:
+    rng = np.random.default_rng(0)
+    layer = rng.standard_normal((5000, 3))
+    clean = CorrelationDimension().estimate(layer)
+    for _ in range(2):
+        layer = np.tanh(2 * layer @ rng.standard_normal((3, 3)) / math.sqrt(3) + 0.1 * rng.standard_normal(3))
+    result = CorrelationDimension().estimate(layer)
+    assert clean.flags == ()
+    assert result.value < 2  # of 3: two layers have squeezed and bent it
+    assert result.flags == (Flag.SMALL_SAMPLE,)
+    assert "still rises as radii shrink" in result.notes[0]
 
 
 def test_what_cannot_be() -> None:
