@@ -44,6 +44,7 @@ class Alternation:
     learning_rate: float
     critic_learning_rate: float
     hidden: tuple[int, ...]
+    annealed: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.noise, (GaussianNoise, ZeroEntropyNoise)):
@@ -110,6 +111,7 @@ def alternate(
         turns.train_critics(settings.warm_up)
         trained = [p for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=settings.learning_rate, fused=True)
+        rate_of_step = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if settings.annealed else None
         for step in range(steps):
             turns.train_critics(settings.critic_steps)
             loss, prediction, rate = turns.objective()
@@ -121,6 +123,8 @@ def alternate(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            if rate_of_step is not None:
+                rate_of_step.step()
             course.prediction.append(prediction)
             course.rate.append(rate)
             told(course)

@@ -44,6 +44,7 @@ def fit(
     learning_rate: float = 1e-3,
     critic_learning_rate: float = 1e-4,
     hidden: Sequence[int] = (1500, 1500),
+    annealed: bool = False,
     read_out_steps: int = 1000,
     plane: Any = None,
     progress: Callable[[Look], None] | None = None,
@@ -71,6 +72,8 @@ def fit(
                                     most n / 2. A step of the layer has the labels of both
     learning_rate, critic_learning_rate : float         of Adam, of the layer and read-out, and of the critics
     hidden : widths of the hidden layers of both critics
+    annealed : bool                 whether the rate of a layer falls to 0 over its steps, along half a cosine: what is
+                                    frozen is then no snapshot of a layer that follows the last marginal pairs
     read_out_steps : int            of Adam on the cross-entropy of all rows, with the layers frozen
     plane : InformationPlane, or a function (step, **scalars), or None
         `log` of the plane, or the function, is called at step 0 and after each step of a layer, with `layer` (from 0),
@@ -126,6 +129,7 @@ def fit(
         learning_rate=learning_rate,
         critic_learning_rate=critic_learning_rate,
         hidden=tuple(hidden),
+        annealed=annealed,
     )
     require_integer("read_out_steps", read_out_steps, 1)
     require_integer("seed", seed, 0)

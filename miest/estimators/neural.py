@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CRITICS = ("anchored", "joint", "separable", "bilinear", "conditional-gaussian")
 _SATURATED_ABOVE = 0.7  # of the ceiling
+_ROUNDING = 1e-6  # nats, of scores in float32
 _BIASED_ABOVE = 0.01  # of the value, that the second half of a pool still adds
 _MISSED_ABOVE = 0.01  # of what the Gaussian copula of the same rows reads, that a critic is below it
 _FEWEST_EFFECTIVE = 100  # marginal pairs that carry a partition function: its logarithm is then known to 0.1
@@ -276,7 +277,7 @@ def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int) -> MIResul
         n_samples=n,
         estimator=estimator,
         kind=bound.kind,
-        interval=(value - reach, value + reach) if reach > 0 and math.isfinite(reach) else None,
+        interval=(value - reach, value + reach) if reach > _ROUNDING and math.isfinite(reach) else None,
         level=estimator.level,
         ceiling=ceiling,
         flags=tuple(dict.fromkeys(flag for flag, _ in doubts)),

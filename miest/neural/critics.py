@@ -88,6 +88,10 @@ class Joint(Critic):
         """See `Critic.join`."""
         return self.rest(u + v)[..., 0]
 
+    def silence(self) -> None:
+        """Score every pair 0, until it is trained."""
+        _silence(self.rest)
+
 
 class Separable(Critic):
     """The inner product of two encodings, f(x) . g(y).
@@ -118,6 +122,10 @@ class Separable(Critic):
     def cross(self, u: Tensor, v: Tensor) -> Tensor:
         """See `Critic.cross`."""
         return u @ v.T
+
+    def silence(self) -> None:
+        """Score every pair 0, until it is trained."""
+        _silence(self.y)
 
 
 class Bilinear(Separable):
@@ -215,6 +223,12 @@ class ConditionalGaussian(Critic):
         mean, log_variance = u.chunk(2, -1)
         log_variance = 8 * torch.tanh(log_variance / 8)  # a variance of 0 would end training at its first outlier
         return -((v - mean) ** 2 * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi)).sum(-1) / 2
+
+
+def _silence(module: nn.Module) -> None:
+    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)][-1]
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
 
 
 def perceptron(widths: Sequence[int], activation: Activation = nn.ReLU) -> nn.Sequential:

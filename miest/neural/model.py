@@ -143,6 +143,9 @@ def fitted(
             judged = judging(bound, scaled, seed)
     few = training if training.negatives is not None or critic.tabular else replace(training, negatives=8)
     critic, history = train(critic, bound, scaled.batch, judged, few, generator, progress)
+    untaught = kind in ("joint", "separable") and name == "none" and history.best_step == 0
+    if untaught and isinstance(critic, Joint | Separable):
+        critic.silence()  # no training is better on held-out rows than random weights: nothing was found
     return Fitted(x, y, critic, history, name, split.shapes), scaled
 
 

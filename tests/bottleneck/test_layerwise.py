@@ -76,6 +76,23 @@ def test_critics_take_ten_steps_for_each_of_the_layer_and_warm_up_before():
     assert turns == expected + ["critics"] * 5  # the read-out, which is no layer of the model either
 
 
+def test_the_rate_of_an_annealed_layer_falls_along_half_a_cosine_and_that_of_the_critics_stays():
+    model, rates = stack(), {"layers": [], "critics": []}
+    own = {id(p) for p in model.parameters()}
+
+    def note(optimizer, *_):
+        group = optimizer.param_groups[0]
+        rates["layers" if id(group["params"][0]) in own else "critics"].append(group["lr"])
+
+    hook = register_optimizer_step_post_hook(note)
+    try:
+        layerwise.fit(model, quarters(), annealed=True, **QUICK | {"steps": [4, 1], "read_out_steps": 1})
+    finally:
+        hook.remove()
+    assert rates["layers"] == pytest.approx([1e-3 * (1 + math.cos(math.pi * s / 4)) / 2 for s in range(4)] + [1e-3])
+    assert rates["critics"] == [1e-4] * (2 + 2 * 5) + [1e-2]  # warm-up, five steps of a layer, and the read-out
+
+
 def test_look_log_and_courses_say_the_same():
     looks, logged = [], []
     fitted = layerwise.fit(

@@ -340,6 +340,18 @@ def test_a_critic_below_the_copula_of_its_rows_is_flagged() -> None:
     assert images.diagnostics.copula == [None] * 3
 
 
+@pytest.mark.parametrize("critic", ["joint", "separable"])
+def test_random_weights_that_no_training_betters_are_not_read(critic: str) -> None:
+    x, y = (np.random.default_rng(seed).standard_normal((300, 20)) for seed in (1, 2))
+    for made in ALL:
+        for steps in (0, 100):
+            result = made(critic=critic, **{**TINY, "steps": steps}).estimate(x, y, seed=0)
+            told = zip(result.diagnostics.best_step, result.diagnostics.folds, strict=True)
+            assert all(abs(value) < 1e-6 for step, value in told if step == 0)
+            assert abs(result.value) < 0.05
+            assert steps or (abs(result.value) < 1e-6 and result.interval is None)
+
+
 def test_a_pool_that_is_too_small_for_the_value_is_flagged() -> None:
     x, y = pair(600, 0.995)  # 2.3 nats; the ceiling is ln 200 = 5.3
     result = InfoNCE(**TINY).estimate(x, y, seed=0)
