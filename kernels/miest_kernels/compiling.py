@@ -1,6 +1,7 @@
 """A note on the first compilation: kernels are compiled once on a machine, which takes some seconds, and kept on disk.
 
-Imported for its effect by the modules that everything compiled rests on. The note goes to the logger "miest", which
+Imported for its effect by the modules that everything compiled rests on: numba tells of compilations through listeners
+of the process, and each of ours may be the first. The note goes to the logger "miest", which
 Python prints on stderr unless the program has set it up otherwise.
 """
 
@@ -16,7 +17,7 @@ class _Note(Listener):
     said = False
 
     def on_start(self, event: Event) -> None:
-        module = event.data["dispatcher"].py_func.__module__
+        module = getattr(getattr(event.data.get("dispatcher"), "py_func", None), "__module__", None) or ""  # of anyone
         if self.said or not module.startswith("miest_kernels") or multiprocessing.parent_process() is not None:
             return
         self.said = True

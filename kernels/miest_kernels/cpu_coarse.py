@@ -220,9 +220,7 @@ def _nearest(own, queries, sizes, addresses, step, start, group, k, counted, por
             chunk = min(CHUNK, max(1, done), panels - done)
             for i in range(m):
                 reach[i] = reach_of(best[i, 0], step)
-            _mark(
-                own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable, done == 0
-            )
+            _mark(own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable)
             for i in range(m):
                 me = start + base + i
                 found = _list(masks[i], chunk * WORDS, done * PANEL, min(n, (done + chunk) * PANEL), me, places)
@@ -257,9 +255,7 @@ def _within(own, queries, sizes, addresses, step, start, group, limit, portable,
             reach[i] = reach_of(limit[base + i], step)
         for done in range(0, panels, CHUNK):
             chunk = min(CHUNK, panels - done)
-            _mark(
-                own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable, done == 0
-            )
+            _mark(own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable)
             for i in range(m):
                 me = start + base + i
                 found = _list(masks[i], chunk * WORDS, done * PANEL, min(n, (done + chunk) * PANEL), me, places)
@@ -287,12 +283,13 @@ def _offer(places, first, first_vectors, rest, rest_vectors, me, minus_one, best
             first + me * one, first + j * one, first_vectors, best[0]
         ):
             far = row_distance(rest + me * other, rest + j * other, rest_vectors, minus_one)
-            far = max(far, row_distance(first + me * one, first + j * one, first_vectors, minus_one))
+            if first != rest:
+                far = max(far, row_distance(first + me * one, first + j * one, first_vectors, minus_one))
             replace_first(best, far)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mark(own, queries, codes, done, chunk, reach, masks, portable, fresh):
+def _mark(own, queries, codes, done, chunk, reach, masks, portable):
     """Masks of the rows of a chunk that are within reach of each of some rows; all of them where there is no limit."""
     tiles, features = own.shape[:2]
     limits = np.empty((tiles, ROWS), np.uint32)

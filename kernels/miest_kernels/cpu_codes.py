@@ -35,7 +35,8 @@ _BYTE, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 def coded(block: Block, step: float) -> NDArray[np.uint8]:
     """Codes of the columns, their medians in the middle: (panels, d, PANEL), the last panel filled up with 0."""
     n, d = block.shape
-    low = np.median(some_rows(block), axis=0) - step * LEVELS / 2
+    some = np.sort(some_rows(block), axis=0)
+    low = some[len(some) // 2] - step * LEVELS / 2
     parts = map_rows(_coded_rows, n, -(-_TASK_VALUES // (d * PANEL)) * PANEL, block, low, 1 / step)
     return np.concatenate(parts)
 

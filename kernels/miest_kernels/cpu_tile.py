@@ -185,7 +185,7 @@ def row_below(context, a, b, vectors, limit):
         with cgutils.for_range_slice(builder, _INT64(1), args[2], _INT64(1), intp=_INT64) as (index, _):
             here = apart(builder.mul(index, _INT64(lanes)))
             builder.store(_pick(builder, ">", here, builder.load(far)), far)
-        outside = builder.fcmp_ordered(">=", builder.load(far), _splat(builder, args[3], lanes))
+        outside = builder.fcmp_unordered(">=", builder.load(far), _splat(builder, args[3], lanes))  # NaN: nothing is
         whole = ir.IntType(lanes)
         none = builder.icmp_unsigned("==", builder.bitcast(outside, whole), whole(0))
         return builder.zext(none, _INT64)

@@ -112,6 +112,7 @@ def prefers_cuda(seconds: float, pair_dims: float, *, on_device: bool) -> bool:
 COSTS = {"cpu": (2.04e-10, 9.373e-12, 1.168e-06), "tree": (-14.57, -0.09225, 0.02869)}
 """Fitted by ``kernels/bench/costs.py``, on a machine of `_THREADS` threads."""
 _THREADS = 2
+_FEWEST_FITTED = 1000  # rows; with fewer the fit would have the tree gain by every dimension
 
 
 def seconds_by(name: str, n: int, d: int) -> float:
@@ -122,7 +123,7 @@ def seconds_by(name: str, n: int, d: int) -> float:
     a, b, c = COSTS[name]
     if name == "cpu":
         return n * n * (a + b * d) + c * n
-    return n * math.exp(min(a + b * d + c * d * math.log(max(n, 2)), 50.0))
+    return n * math.exp(min(a + b * d + c * d * math.log(max(n, _FEWEST_FITTED)), 50.0))
 
 
 def _choice(n: int, d: int, on_device: bool) -> str:

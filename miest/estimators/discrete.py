@@ -32,6 +32,9 @@ CORRECTIONS: tuple[Correction, ...] = (None, "miller-madow", "grassberger", "cha
 
 _LARGEST_ALPHABET = 1e200  # beyond it beta = kappa / alphabet leaves float64
 _BIAS = 0.05  # nats of plug-in bias that call for more samples, whatever the value
+UNSEEN = 0.1
+"""Share of samples whose symbol occurs once, above which they are too few: as large a share of the probability lies on
+symbols that were not seen (Good 1953), and no correction knows how many these are."""
 _BIAS_OF_VALUE = 0.01  # nats that do where they are also more than half of the value
 
 Floats = NDArray[np.float64]
@@ -77,7 +80,8 @@ class PlugIn(Estimator):
     H(Y) as these samples have them for I(X;Y), and the smaller of H(X|Z) and H(Y|Z) for I(X;Y|Z).
     Cost: O(n) time and memory; "nsb" some milliseconds more.
     Source: `discrete_entropy`.
-    Wrong when: most joint symbols were seen once (SINGLETON_BINS), or there are few samples a cell (SMALL_SAMPLE).
+    Wrong when: most samples have joint symbols seen once (SINGLETON_BINS), or by a tenth of the samples, or there
+        are few samples a cell (SMALL_SAMPLE).
     """
 
     correction: Correction = "grassberger"
@@ -187,13 +191,15 @@ def information(correction: Correction, x: Symbols, y: Symbols | None = None, z:
         doubts[Flag.CONSTANT] = (
             f"{' and '.join(constant)} has one symbol in all {n} samples: it carries no information."
         )
+    what, which = ("symbol", "entropy") if y is None else ("joint symbol", "joint entropy")
     if once > n / 2:
-        what, which = ("symbol", "entropy") if "t" in terms else ("joint symbol", "joint entropy")
         doubts[Flag.SINGLETON_BINS] = (
             f"{once} of {n} samples carry a {what} that occurs once: the plug-in {which} is near ln n = "
             f"{math.log(n):.4f} whatever the data are. Use fewer symbols (fewer or wider bins, fewer columns) or more "
             "samples."
         )
+    elif once > UNSEEN * n and len(joint) > 1:
+        doubts[Flag.SMALL_SAMPLE] = unseen_note(once, n, what)
     left = abs(bias) / (1 if correction is None else 3)  # a third is left on average: the table of PlugIn
     if left > _BIAS or left > max(_BIAS_OF_VALUE, abs(value) / 2):
         doubts[Flag.SMALL_SAMPLE] = (
@@ -204,6 +210,15 @@ def information(correction: Correction, x: Symbols, y: Symbols | None = None, z:
         )
     ceiling = _ceiling(plug_in, n) if correction is None else None
     return Information(value, ceiling, tuple(doubts), tuple(doubts.values()), diagnostics)
+
+
+def unseen_note(once: int, n: int, what: str = "joint symbol") -> str:
+    """What to say of symbols that occur once."""
+    return (
+        f"{once} of {n} samples carry a {what} that occurs once: about {once / n:.0%} of the probability lies on "
+        f"{what}s that were not seen, and the value may be off by several times that in nats. Use more samples or "
+        "fewer symbols."
+    )
 
 
 def _ceiling(h: dict[str, float], n: int) -> float:

@@ -15,7 +15,7 @@ Ince et al. (2017), doi:10.1002/hbm.23471.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import digamma, ndtri, polygamma
 
-from miest.estimators.estimator import Estimator, refuse_identity
+from miest.estimators.estimator import WHEN_CHANGED, Estimator, refuse_identity
 from miest.estimators.ksg import TIED_ABOVE, Doubts, numbers_from_symbols
 from miest.result import Diagnostics, Flag, Kind, MIResult
 from miest.samples import DataError, Variable, variables
@@ -46,6 +46,7 @@ class Gaussian(Estimator):
     Parameters
     ----------
     correct_bias : bool     subtract the exact bias for Gaussian samples, near dx dy / (2 n)
+    checks : bool           look for memory among the rows, which takes longer than the estimate; False is for loops
 
     Raises
     ------
@@ -70,13 +71,14 @@ class Gaussian(Estimator):
     """
 
     correct_bias: bool = True
+    checks: bool = field(default=True, metadata=WHEN_CHANGED)
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate I(X;Y), or I(X;Y|Z) with ``given=z``; see `Estimator.estimate`."""
         started = perf_counter()
         refuse_identity(self, y)
         arguments = variables(x=x, y=y, given=given)
-        doubts = [*numbers_from_symbols(arguments), *_skewed(arguments), *order_doubt(arguments)]
+        doubts = [*numbers_from_symbols(arguments), *_skewed(arguments), *_in_order(self, arguments)]
         return _estimate(self, arguments, "point", doubts, started)
 
 
@@ -90,6 +92,7 @@ class GaussianCopula(Estimator):
     Parameters
     ----------
     correct_bias : bool     subtract the bias that Gaussian samples would have
+    checks : bool           look for memory among the rows (AUTOCORRELATED)
 
     Raises
     ------
@@ -114,6 +117,7 @@ class GaussianCopula(Estimator):
     """
 
     correct_bias: bool = True
+    checks: bool = field(default=True, metadata=WHEN_CHANGED)
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate I(X;Y), or I(X;Y|Z) with ``given=z``; see `Estimator.estimate`."""
@@ -125,8 +129,12 @@ class GaussianCopula(Estimator):
         bounded = given is None and any(
             v.varying.sum() == 1 and t <= TIED_ABOVE for v, t in zip(arguments, tied, strict=True)
         )
-        doubts = [*numbers_from_symbols(arguments), *_ties(arguments, tied), *order_doubt(arguments)]
+        doubts = [*numbers_from_symbols(arguments), *_ties(arguments, tied), *_in_order(self, arguments)]
         return _estimate(self, scores, "lower bound" if bounded else "point", doubts, started)
+
+
+def _in_order(estimator: "Gaussian | GaussianCopula", arguments: Sequence[Variable]) -> Doubts:
+    return order_doubt(arguments) if estimator.checks else []
 
 
 def _estimate(

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from miest.estimators.discrete import UNSEEN, unseen_note
 from miest.estimators.estimator import WHEN_CHANGED, Estimator, refuse_given, refuse_identity, require_integer
 from miest.estimators.ksg import (
     TIED_ABOVE,
@@ -394,6 +395,8 @@ def _uncounted(codes: Sequence[NDArray[np.intp]], points: Sequence[NDArray[np.fl
             "number, not the dependence. Merge symbols, or wrap numbers on a line in miest.continuous."
         )
         return [(Flag.SINGLETON_BINS, note)]
+    if single > UNSEEN:
+        return [(Flag.SMALL_SAMPLE, unseen_note(round(single * n), n))]
     if bias > 0.05:
         note = (
             f"{n} samples in {np.count_nonzero(cells)} combinations of symbols: the value is off by about {bias:.2f} "

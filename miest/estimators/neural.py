@@ -197,8 +197,10 @@ class _Fold:
     plain: float
     """What Donsker and Varadhan read of the same scores, unclipped."""
     constant: tuple[str, ...]
+    lower: float
+    """What the bound, or where it is none Donsker and Varadhan's, reads of the critic's scores,"""
     copula: float | None
-    """What the Gaussian copula of the same rows reads, where a critic began from nothing."""
+    """and of those of the Gaussian copula of the same rows; None where the critic holds an anchor."""
     behind: float
     """How many standard errors of the difference the copula is above the critic."""
     pool_gain: float
@@ -231,12 +233,14 @@ class _Fold:
         rows = len(scaled.report[0])
         value, influence = float(bound.value(reported)), bound.influence(reported).double().cpu().numpy()
         copula, behind = None, 0.0
+        below = bound if bound.kind == "lower bound" else DonskerVaradhan()  # a wrong copula may have any mean logit
+        lower = float(below.value(reported))
         if estimator.critic != "anchored" and bound.kind != "upper bound":
-            floor = copula_scores(split, seed)
+            floor = copula_scores(split, pairs_a_row(model.critic, rows), seed)
             if floor is not None:
-                copula = float(bound.value(floor))
-                apart = bound.influence(floor).double().cpu().numpy() - influence
-                behind = (copula - value) / max(float(apart.std()) / math.sqrt(rows), 1e-12)
+                copula = float(below.value(floor))
+                apart = float((below.influence(floor) - below.influence(reported)).double().std())
+                behind = (copula - lower) / max(apart / math.sqrt(rows), 1e-12)
         return cls(
             fitted=model,
             value=value,
@@ -249,6 +253,7 @@ class _Fold:
             constant=tuple(
                 name for name, side in zip(("x", "y"), split.seen, strict=True) if not bool((side != side[:1]).any())
             ),
+            lower=lower,
             copula=copula,
             behind=behind,
             pool_gain=bound.pool_gain(reported),
@@ -281,7 +286,7 @@ def _result(estimator: Neural, folds: list[_Fold], n: int, seed: int) -> MIResul
         level=estimator.level,
         ceiling=ceiling,
         flags=tuple(dict.fromkeys(flag for flag, _ in doubts)),
-        notes=tuple(note for _, note in doubts),
+        notes=(*(note for _, note in doubts), *_untaught(estimator, histories)),
         diagnostics=Diagnostics(
             folds=values.tolist(),
             stderr=stderr,
@@ -328,12 +333,18 @@ def _doubts(
             Flag.NOT_CONVERGED,
             "held-out rows still gained when the steps ran out, so that a longer training gives more: raise steps.",
         )
-    behind = [fold for fold in folds if fold.copula is not None and fold.behind > 3]
-    if behind and (copula := sum(fold.copula or 0.0 for fold in behind) / len(behind)) * (1 - _MISSED_ABOVE) > value:
+    behind = [
+        (fold.copula, fold.lower)
+        for fold in folds
+        if fold.copula is not None and fold.behind > 3 and fold.copula * (1 - _MISSED_ABOVE) > fold.lower
+    ]
+    if behind:
+        copula, critic = (sum(side) / len(behind) for side in zip(*behind, strict=True))
         yield (
             Flag.NOT_CONVERGED,
             f"a Gaussian copula fitted to the same rows reads {copula:.3f} nats on those held out, and the critic "
-            f"{value:.3f}: it has not learned what is there. Use critic='anchored', or raise steps or batch.",
+            f"{critic:.3f}, in {len(behind)} of {len(folds)} folds: it has not learned what is there. Use "
+            "critic='anchored', or raise steps or batch.",
         )
     if seen - value > max(0.1, 4 * stderr, 0.15 * abs(value)):
         yield (
@@ -353,11 +364,12 @@ def _doubts(
             f"{value:.3f} nats is above {_SATURATED_ABOVE:.0%} of the ceiling {ceiling:.3f}, ln of the pool: use MINE "
             "or Discriminator, or report on more rows.",
         )
-    elif (gain := sum(fold.pool_gain for fold in folds) / len(folds)) > max(_BIASED_ABOVE * value, 0.005):
+    elif (gain := sum(fold.pool_gain for fold in folds) / len(folds)) > max(_BIASED_ABOVE * value, stderr / 2, 0.005):
+        small = any(fold.pool < fold.rows for fold in folds)
         yield (
             Flag.SATURATED,
             f"the second half of the pool adds {gain:.3f} nats, and about as much is missing still: use MINE or "
-            "Discriminator, or report on more rows.",
+            f"Discriminator, or {'a critic with a larger pool, anchored or separable' if small else 'more rows'}.",
         )
     largest = math.log(sum(fold.rows for fold in folds))
     if ceiling is None and not bound.partition and value > _SATURATED_ABOVE * largest:
@@ -379,6 +391,17 @@ def _doubts(
             f"of {pairs} marginal pairs, {effective:.0f} carry the mean of exp T: so rare a pair as decides at "
             f"{value:.1f} nats is hardly among them. Use Discriminator, InfoNCE, or pass more rows.",
         )
+
+
+def _untaught(estimator: Neural, histories: list[Any]) -> list[str]:
+    """What to say of critics that read 0 because no training was better than none."""
+    folds = sum(history.best_step == 0 for history in histories)
+    if not folds or estimator.critic not in ("joint", "separable", "bilinear"):
+        return []
+    return [
+        f"in {folds} of {len(histories)} folds no training scored better on held-out rows than random weights, and 0 "
+        "is reported there: independence, or steps that are too few or too long (steps, learning_rate)."
+    ]
 
 
 def _rising(history: Any) -> bool:
@@ -466,8 +489,8 @@ class InfoNCE(Neural):
 
     Notes
     -----
-    Spreads least of the bounds, and cannot exceed its ceiling, ln of the rows of a fold: SATURATED from 70% of it on,
-    and below that where half the pool would give 1% less.
+    Spreads least of the bounds, and cannot exceed its ceiling, ln of the pool: the rows of a fold, up to 4,000, and 129
+    for joint critics. SATURATED from 70% of it on, and below that where half the pool would give 1% less.
     Wrong when: the information is near the ceiling, or the critic has not learned it; see `MINE`.
     Source: van den Oord et al. (2018), arXiv:1807.03748.
     """

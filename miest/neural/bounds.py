@@ -206,7 +206,8 @@ class InfoNCE(Bound):
 
     def pool_gain(self, scores: Scores) -> float:
         """See `Bound.pool_gain`; the expected shortfall is that of a logarithm of a mean, and goes as 1 / pool."""
-        return float(self.value(scores) - self.value(replace(scores, marginal=scores.marginal[:, ::2])))
+        others = None if scores.others is None else scores.others[:, ::2]
+        return float(self.value(scores) - self.value(replace(scores, marginal=scores.marginal[:, ::2], others=others)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ CRITICS = ("anchored", "joint", "separable", "bilinear")
 SCALES = ("normal", "standard", "none")
 
 _WIDEST_ANCHOR = 2048  # columns of either argument; their covariance is fitted
-_WIDEST_FLOOR = 512  # columns of either argument; a second or so
+_WIDEST_FLOOR, _ROWS_FOR_FLOOR = 512, 20_000  # columns of either argument, and rows: a second or so
 _WIDEST_STUDENT = 300  # columns of both together
 _WIDEST_RADIAL = 512  # columns of either argument's products with powers of its length
 _TO_STOP, _TO_REPORT = 32, 128  # marginal pairs a row on held-out rows, for critics without a cheap table
@@ -149,17 +149,19 @@ def fitted(
     return Fitted(x, y, critic, history, name, split.shapes), scaled
 
 
-def copula_scores(split: Split, seed: int) -> Scores | None:
+def copula_scores(split: Split, pairs: int | None, seed: int) -> Scores | None:
     """What the Gaussian copula of the rows to fit says of the rows to report on; None where rows are no vectors.
 
-    A critic from nothing that scores lower than this closed form has not learned what is there.
+    A critic from nothing that reads less from as many `pairs` a row than this closed form has not learned what is
+    there.
     """
     if any(len(shape) != 1 or shape[0] > _WIDEST_FLOOR for shape in split.shapes):
         return None
-    x, y = (NormalScores(rows.cpu().numpy()).to(rows.device) for rows in split.seen)
-    scaled = split.mapped(x, y)
-    anchor = gaussian_anchor(*_columns(scaled.seen), *_columns(scaled.stop)).to(split.stop[0].device)
-    return judge(anchor, scaled.report, pairs_a_row(anchor, len(scaled.report[0])), seed)
+    x, y = (rows[:_ROWS_FOR_FLOOR] for rows in split.seen)
+    split = replace(split, seen=(x, y), draw=None)
+    split = split.mapped(*(NormalScores(rows.cpu().numpy()).to(rows.device) for rows in (x, y)))
+    anchor = gaussian_anchor(*_columns(split.seen), *_columns(split.stop)).to(split.stop[0].device)
+    return judge(anchor, split.report, pairs, seed)
 
 
 def judging(bound: Bound, split: Split, seed: int) -> Callable[[Critic], float]:

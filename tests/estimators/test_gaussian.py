@@ -19,6 +19,7 @@ from scipy.special import digamma
 from miest.estimators.gaussian import Gaussian, GaussianCopula
 from miest.result import Flag, MIResult
 from miest.samples import continuous, discrete
+from miest.tasks import autocorrelated_gaussian
 
 Array = NDArray[np.float64]
 BOTH = [Gaussian(), GaussianCopula()]
@@ -303,3 +304,12 @@ def test_report_and_json() -> None:
     assert result.diagnostics.interval_method == "delta"
     assert "rank_x" in result.report()
     assert MIResult.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize("made", [Gaussian, GaussianCopula])
+def test_rows_that_remember_are_flagged(made: type[Gaussian | GaussianCopula]) -> None:
+    series = autocorrelated_gaussian(0.6, 0.9).sample(500, 0)
+    assert Flag.AUTOCORRELATED in made().estimate(series.x, series.y).flags
+    assert Flag.AUTOCORRELATED not in made(checks=False).estimate(series.x, series.y).flags
+    rows = np.random.default_rng(0).permutation(500)
+    assert made().estimate(series.x[rows], series.y[rows]).flags == ()

@@ -349,7 +349,27 @@ def test_random_weights_that_no_training_betters_are_not_read(critic: str) -> No
             told = zip(result.diagnostics.best_step, result.diagnostics.folds, strict=True)
             assert all(abs(value) < 1e-6 for step, value in told if step == 0)
             assert abs(result.value) < 0.05
+            untaught = result.diagnostics.best_step.count(0)
+            assert any(f"in {untaught} of 3 folds no training" in note for note in result.notes) == (untaught > 0)
             assert steps or (abs(result.value) < 1e-6 and result.interval is None)
+
+
+@pytest.mark.parametrize("data", ["binary", "classes", "Gaussian"])
+def test_good_critics_are_not_called_worse_than_a_copula(data: str) -> None:
+    """Of whatever the copula makes of margins that are none of a Gaussian copula."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((900, 1))
+    if data == "binary":
+        x = (x > 0) * 1.0
+        y = np.where(rng.random((900, 1)) < 0.05, 1 - x, x)
+    elif data == "classes":
+        labels = rng.integers(0, 3, 900)
+        x, y = 4 * labels[:, None] + x, labels
+    else:
+        y = RHO * x + math.sqrt(1 - RHO**2) * rng.standard_normal((900, 1))
+    for made in ALL:
+        result = made(critic="joint", steps=600, hidden=(64,), checks=False).estimate(x, y, seed=0)
+        assert not any("Gaussian copula" in note for note in result.notes)
 
 
 def test_a_pool_that_is_too_small_for_the_value_is_flagged() -> None:

@@ -81,7 +81,7 @@ def test_extreme_values_do_not_meet_the_padding(backend: Brute, dtype: type, cas
 def test_any_radius_open_and_closed(backend: Brute, dtype: type) -> None:
     top = np.finfo(dtype).max
     block = np.array([[0], [0], [-0.0], [1], [top], [-top]], dtype)
-    for value in (-np.inf, -1, -0.0, 0, np.finfo(dtype).smallest_subnormal, 1, top, np.inf):
+    for value in (-np.inf, -1, -0.0, 0, np.finfo(dtype).smallest_subnormal, 1, top, np.inf, np.nan):
         radius = np.full(len(block), value, dtype)
         for closed in (False, True):
             with np.errstate(over="ignore"):
@@ -118,14 +118,15 @@ def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, cod
 
 
 @pytest.mark.parametrize(
-    "case", ["random", "heavy tails", "rounded", "copies", "one far out", "unlike columns", "far off"]
+    "case",
+    ["random", "heavy tails", "rounded", "copies", "one far out", "unlike columns", "far off", "largest"],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kept", [0.0, 1e9], ids=["first block", "all columns"])
 def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str, dtype: type, kept: float) -> None:
-    """Thousands of rows, so that panels come in chunks and radii shrink on the way; on both ways to begin."""
+    """Thousands of rows, so that chunks of panels are full and radii shrink on the way; on both ways to begin."""
     rng = np.random.default_rng(3)
-    n = 2600
+    n = 2600 if case != "random" else 9001
     x, y = rng.standard_normal((n, 9)), rng.standard_normal((n, 4))
     match case:
         case "heavy tails":
@@ -140,6 +141,9 @@ def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str,
             x, y = x * 10.0 ** np.arange(-4, 5), y * 1e-3
         case "far off":
             x, y = x * 1e-2 + 1e3, y - 1e5
+        case "largest":
+            top = float(np.finfo(dtype).max)
+            x, y = top * (0.8 + 1e-3 * x), top * (0.8 + 1e-3 * y)
     monkeypatch.setattr(cpu_coarse, "_COSTS", replace(cpu_coarse._COSTS, kept=kept))
     blocks = [np.ascontiguousarray(block, dtype) for block in (x, y)]
     assert (cpu_coarse.radius_plan(blocks, 3, counted=True, must=True)[0] is None) == (kept > 0)
