@@ -124,9 +124,9 @@ def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, cod
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kept", [0.0, 1e9], ids=["first block", "all columns"])
 def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str, dtype: type, kept: float) -> None:
-    """Thousands of rows, so that chunks of panels are full and radii shrink on the way; on both ways to begin."""
+    """Thousands of rows, so that panels come in chunks and radii shrink on the way; on both ways to begin."""
     rng = np.random.default_rng(3)
-    n = 2600 if case != "random" else 9001
+    n = 1500
     x, y = rng.standard_normal((n, 9)), rng.standard_normal((n, 4))
     match case:
         case "heavy tails":
@@ -148,6 +148,19 @@ def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str,
     blocks = [np.ascontiguousarray(block, dtype) for block in (x, y)]
     assert (cpu_coarse.radius_plan(blocks, 3, counted=True, must=True)[0] is None) == (kept > 0)
     agree(Brute(codes="always"), blocks, 3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_full_chunks_of_panels(dtype: type) -> None:
+    rng = np.random.default_rng(4)
+    blocks = [rng.standard_normal((9001, d)).astype(dtype) for d in (4, 2)]
+    coded, plain = (Brute(codes=codes) for codes in ("always", "never"))  # type: ignore[arg-type]
+    radius, counts = plain.joint_radius_and_counts(blocks, 3)
+    for ours, theirs in zip(coded.joint_radius_and_counts(blocks, 3), (radius, counts), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(coded.kth_radius(blocks, 3), radius)
+    radius[:50] = np.inf  # every row is within that
+    np.testing.assert_array_equal(coded.count_within(blocks[0], radius), plain.count_within(blocks[0], radius))
 
 
 def test_codes_are_taken_where_they_pay() -> None:
