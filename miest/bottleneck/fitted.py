@@ -93,14 +93,18 @@ def outputs(network: nn.Module, inputs: Tensor) -> Tensor:
         return torch.cat([network(rows) for rows in inputs.split(_ROWS_AT_ONCE)])
 
 
-def read_out(t: Tensor, labels: Tensor, steps: int, seed: int) -> nn.Linear:
-    """A linear layer with the least cross-entropy that so many steps of Adam find."""
+def read_out(t: Tensor, labels: Tensor, steps: int, seed: int, decay: float = 0.0) -> nn.Linear:
+    """A linear layer with the least cross-entropy + decay / 2 |weights|^2 that so many steps of Adam find.
+
+    The weights are those of t in units of its spread.
+    """
     # Centred and on one scale while it is trained, since the steps of Adam know no units; the layer takes t as it is.
     centre, spread = t.mean(0), float(t.std()) or 1.0
     scaled = (t - centre) / spread
     with drawing_from(seed, t.device):
         found = nn.Linear(t.shape[1], int(labels.max()) + 1, device=t.device, dtype=t.dtype)
-        optimizer = torch.optim.Adam(found.parameters(), lr=_READ_OUT_RATE)
+        decayed: list[dict[str, Any]] = [{"params": [found.weight], "weight_decay": decay}, {"params": [found.bias]}]
+        optimizer = torch.optim.Adam(decayed, lr=_READ_OUT_RATE)
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
             nn.functional.cross_entropy(found(scaled), labels).backward()

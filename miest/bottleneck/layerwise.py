@@ -46,6 +46,7 @@ def fit(
     hidden: Sequence[int] = (1500, 1500),
     annealed: bool = False,
     read_out_steps: int = 1000,
+    read_out_decay: float = 0.0,
     plane: Any = None,
     progress: Callable[[Look], None] | None = None,
     seed: int = 0,
@@ -70,11 +71,13 @@ def fit(
     warm_up : int                   of the critics, before the first step of each layer
     batch : int                     joint pairs a step, with as many other rows for the marginal pairs of I(X;L+eps); at
                                     most n / 2. A step of the layer has the labels of both
-    learning_rate, critic_learning_rate : float         of Adam, of the layer and read-out, and of the critics
+    learning_rate, critic_learning_rate : float         of Adam, of the layer, and of the critics
     hidden : widths of the hidden layers of both critics
     annealed : bool                 whether the rate of a layer falls to 0 over its steps, along half a cosine: what is
                                     frozen is then no snapshot of a layer that follows the last marginal pairs
     read_out_steps : int            of Adam on the cross-entropy of all rows, with the layers frozen
+    read_out_decay : float          price of half the squared weights of the read-out, of the last layer in units of its
+                                    spread
     plane : InformationPlane, or a function (step, **scalars), or None
         `log` of the plane, or the function, is called at step 0 and after each step of a layer, with `layer` (from 0),
         `prediction` and `rate`
@@ -113,7 +116,8 @@ def fit(
         principle"), section 5 and appendix C, whose settings are the defaults but for `batch`, `warm_up` (there:
         "until convergence") and the read-out, which it does not give.
     Differs: rows of joint pairs are not among the marginal ones of their batch. The network in the critic is the one
-        that is trained, so that the layer's gradient comes through both of the critic's arguments.
+        that is trained, so that the layer's gradient comes through both of the critic's arguments. `annealed` and
+        `read_out_decay` are ours, and off unless asked for.
     """
     units = units_of(model, layers)
     prices, counts = _each("beta", beta, len(units)), _each("steps", steps, len(units))
@@ -132,6 +136,8 @@ def fit(
         annealed=annealed,
     )
     require_integer("read_out_steps", read_out_steps, 1)
+    if not 0 <= read_out_decay < np.inf:
+        raise ValueError(f"read_out_decay={read_out_decay} must be a number that is not negative.")
     require_integer("seed", seed, 0)
     stack = model if isinstance(model, nn.Sequential) else nn.Sequential(*units.values())
     home, dtype = home_of(stack)
@@ -168,7 +174,7 @@ def fit(
             courses.append(course)
             unit.eval().requires_grad_(False)
             inputs = outputs(unit, inputs)
-        top = read_out(inputs.flatten(1), labels, read_out_steps, seed_of(seed, len(units)))
+        top = read_out(inputs.flatten(1), labels, read_out_steps, seed_of(seed, len(units)), read_out_decay)
     return Fitted(nn.Sequential(stack, nn.Flatten(), top), classes, tuple(courses))
 
 

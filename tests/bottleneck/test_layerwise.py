@@ -155,6 +155,12 @@ def test_layers_before_and_after_the_one_in_training_stay():
     assert not torch.equal(last[3], last[4])
 
 
+def test_a_decayed_read_out_is_smaller_on_the_same_layers():
+    free, decayed = (layerwise.fit(stack(), quarters(), read_out_decay=decay, **QUICK) for decay in (0.0, 10.0))
+    assert torch.equal(weights_of(free.network[0]), weights_of(decayed.network[0]))
+    assert decayed.network[-1].weight.norm() < free.network[-1].weight.norm()
+
+
 def test_modes_and_gradients_wanted_are_as_before_also_after_an_error():
     model = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Dropout(), nn.ReLU(), nn.Linear(6, 2)).train()
     model[2].eval()
@@ -262,6 +268,19 @@ def test_the_read_out_is_logistic_regression():
     assert loss == pytest.approx(log_loss(y, best.predict_proba(t - 100)), abs=1e-4)
 
 
+def test_a_decayed_read_out_is_ridge_logistic_regression_in_units_of_the_spread():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=500)
+    t = 100 + 5 * (rng.normal(size=(500, 2)) + np.array([[0, 0], [1, 0], [0, 1]])[y])
+    layer = read_out(torch.from_numpy(t), torch.from_numpy(y), 1000, 0, 0.2)
+    best = LogisticRegression(C=1 / (0.2 * 500), max_iter=1000).fit((t - t.mean(0)) / t.std(ddof=1), y)
+    with torch.no_grad():
+        found = layer(torch.from_numpy(t)).softmax(1).numpy()
+    assert found == pytest.approx(best.predict_proba((t - t.mean(0)) / t.std(ddof=1)), abs=1e-3)
+
+
 def test_layers_are_learnt_that_a_linear_read_out_cannot_do_without():
     x, y = quarters(1000)
     test_x, test_y = quarters(1000, seed=1)
@@ -312,6 +331,7 @@ def test_what_is_no_stack_of_layers_is_refused(model, layers, error, match):
         ({"hidden": ()}, "hidden"),
         ({"hidden": (0,)}, "hidden"),
         ({"read_out_steps": 0}, "read_out_steps"),
+        ({"read_out_decay": -1.0}, "read_out_decay=-1.0 must be a number that is not negative"),
         ({"seed": -1}, "seed"),
     ],
 )
