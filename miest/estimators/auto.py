@@ -1,5 +1,6 @@
 """The functions for those who do not want to choose: they pick an estimator, and the result says which and why."""
 
+import math
 from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib.util import find_spec
 from typing import Any, cast
@@ -34,7 +35,8 @@ class Auto(Estimator):
     -----
     Picks, in this order: `KDE` if y is left out; `PlugIn` if all arguments are discrete; `MixedKSG` if some are, or if
     floats repeat; `KSG` of normal scores up to 5 joint dimensions; beyond, the anchored `Discriminator` from 500
-    samples on; where that cannot be, `KSG` up to 8 joint dimensions and `GaussianCopula` beyond, if n allows it.
+    samples on, or `GaussianCopula` where that reads more than ln n; where no critic can be trained, `KSG` up to 8 joint
+    dimensions and `GaussianCopula` beyond, if n allows it.
     Error: see the table of `make validate` in the README.
     """
 
@@ -51,7 +53,24 @@ class Auto(Estimator):
         checked = {v.name: v for v in variables(x=x, y=y, given=given)}
         picked, why = choose(**checked, neural=self.neural)
         result = picked.estimate(x, y, given=given, seed=seed)
+        if isinstance(picked, Discriminator) and result.value > math.log(result.n_samples):
+            return _beyond_rows(result, x, y)
         return replace(result, notes=(f"auto picked {picked.name}: {why}.", *result.notes))
+
+
+def _beyond_rows(result: MIResult, x: Any, y: Any) -> MIResult:
+    """The closed form in place of a critic's value that is above ln n, flagged as that is."""
+    closed = GaussianCopula().estimate(x, y)
+    why = (
+        f"Discriminator reads {result.value:.1f} nats, more than ln n = {math.log(result.n_samples):.1f}, where rows "
+        "can check no critic; the closed form rests on the copula being Gaussian instead"
+    )
+    return replace(
+        closed,
+        flags=tuple(dict.fromkeys((*result.flags, *closed.flags))),
+        notes=(f"auto picked GaussianCopula: {why}.", *result.notes, *closed.notes),
+        seconds=result.seconds + closed.seconds,
+    )
 
 
 def mutual_information(

@@ -1,10 +1,12 @@
 """The functions that choose: what they pick, that they say so, and what they give on hard cases."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import miest
-from miest import Flag
+from miest import Flag, MIResult
 from miest.estimators.auto import estimators, named
 
 RNG = np.random.default_rng(0)
@@ -124,3 +126,22 @@ def test_censored_gaussian_is_never_minus_infinity() -> None:
     result = miest.mutual_information(np.maximum(x, np.quantile(x, 0.3)), y)
     assert result.value == pytest.approx(0.457, abs=0.05)
     assert Flag.TIES not in result.flags
+
+
+def test_a_critic_above_ln_n_gives_way_to_the_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 4))
+    y = x + 0.05 * rng.standard_normal((600, 4))  # 12.0 nats, and ln n is 6.4
+
+    def diverging(self: Any, x: Any, y: Any, **_: Any) -> MIResult:
+        return MIResult(value=101.7, n_samples=len(x), estimator=self, flags=(Flag.SATURATED,), seconds=2.0)
+
+    monkeypatch.setattr(miest.Discriminator, "estimate", diverging)
+    result = miest.mutual_information(x, y)
+    assert result.value == pytest.approx(12.0, abs=0.5)
+    assert result.estimator == miest.GaussianCopula()
+    assert Flag.SATURATED in result.flags
+    assert result.notes[0].startswith(
+        "auto picked GaussianCopula: Discriminator reads 101.7 nats, more than ln n = 6.4"
+    )
+    assert result.seconds > 2
