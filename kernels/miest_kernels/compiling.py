@@ -1,8 +1,8 @@
 """A note on the first compilation: kernels are compiled once on a machine, which takes some seconds, and kept on disk.
 
 Imported for its effect by the modules that everything compiled rests on: numba tells of compilations through listeners
-of the process, and each of ours may be the first. The note goes to the logger "miest", which
-Python prints on stderr unless the program has set it up otherwise.
+of the process, and each of ours may be the first. The note goes to the logger "miest", which Python prints on stderr
+unless the program has set it up otherwise.
 """
 
 import logging

@@ -121,12 +121,11 @@ class Brute(Neighbours):
 
     def _nearest(self, blocks, k, first, step):
         """Radii, and if the first block is named, how many rows are nearer in it; by codes."""
-        if first is None:
-            rows = others = cpu_coarse.in_rows(np.hstack(blocks))
-        else:
-            rows = cpu_coarse.in_rows(blocks[first])
+        searched = np.hstack(blocks) if first is None else blocks[first]
+        rows = others = cpu_coarse.in_rows(searched)
+        if first is not None:
             others = cpu_coarse.in_rows(np.hstack([block for b, block in enumerate(blocks) if b != first]))
-        codes = coded(np.hstack(blocks) if first is None else blocks[first], step)
+        codes = coded(searched, step)
         shared = codes, rows, others, step, k, first is not None, self.tile == "portable"
         parts = map_rows(cpu_coarse.nearest_rows, len(rows), task_rows(len(rows), codes.shape[1]), *shared)
         radius, count = (np.concatenate(part) for part in zip(*parts, strict=True))

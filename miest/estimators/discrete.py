@@ -198,7 +198,7 @@ def information(correction: Correction, x: Symbols, y: Symbols | None = None, z:
             f"{math.log(n):.4f} whatever the data are. Use fewer symbols (fewer or wider bins, fewer columns) or more "
             "samples."
         )
-    elif once > UNSEEN * n and len(joint) > 1:
+    elif once > UNSEEN * n:
         doubts[Flag.SMALL_SAMPLE] = unseen_note(once, n, what)
     left = abs(bias) / (1 if correction is None else 3)  # a third is left on average: the table of PlugIn
     if left > _BIAS or left > max(_BIAS_OF_VALUE, abs(value) / 2):

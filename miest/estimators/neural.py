@@ -198,9 +198,9 @@ class _Fold:
     """What Donsker and Varadhan read of the same scores, unclipped."""
     constant: tuple[str, ...]
     lower: float
-    """What the bound, or where it is none Donsker and Varadhan's, reads of the critic's scores,"""
+    """The value, or where that is no lower bound, `plain`,"""
     copula: float | None
-    """and of those of the Gaussian copula of the same rows; None where the critic holds an anchor."""
+    """and the same of the Gaussian copula of these rows; None where the critic holds an anchor."""
     behind: float
     """How many standard errors of the difference the copula is above the critic."""
     pool_gain: float
@@ -232,9 +232,9 @@ class _Fold:
         reported = scores(scaled.report)
         rows = len(scaled.report[0])
         value, influence = float(bound.value(reported)), bound.influence(reported).double().cpu().numpy()
-        copula, behind = None, 0.0
+        plain, copula, behind = float(DonskerVaradhan().value(reported)), None, 0.0
         below = bound if bound.kind == "lower bound" else DonskerVaradhan()  # a wrong copula may have any mean logit
-        lower = float(below.value(reported))
+        lower = value if below is bound else plain
         if estimator.critic != "anchored" and bound.kind != "upper bound":
             floor = copula_scores(split, pairs_a_row(model.critic, rows), seed)
             if floor is not None:
@@ -249,7 +249,7 @@ class _Fold:
             effective=effective_pairs(reported.marginal),
             pool=reported.marginal.shape[1] + 1,
             rows=rows,
-            plain=float(DonskerVaradhan().value(reported)),
+            plain=plain,
             constant=tuple(
                 name for name, side in zip(("x", "y"), split.seen, strict=True) if not bool((side != side[:1]).any())
             ),

@@ -18,8 +18,9 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
 
 import miest
-from miest import Flag, MIResult, PlugIn
+from miest import Flag, MIResult, MixedKSG, PlugIn
 from miest.estimators.discrete import CORRECTIONS, Correction, discrete_entropy
+from miest.tasks import named
 
 LN2 = math.log(2)
 PLAIN = PlugIn(correction=None)
@@ -373,6 +374,17 @@ def test_flag_for_symbols_seen_once() -> None:
     assert joint.ceiling is None
     half = np.repeat(np.arange(100), 2)
     assert Flag.SINGLETON_BINS not in PlugIn().estimate(half, half % 2).flags
+
+
+def test_a_tenth_of_joint_symbols_seen_once_is_flagged() -> None:
+    sample = named("symmetric-channel-1000-0.3").sample(10_000, 0)
+    result = PlugIn().estimate(sample.x, sample.y)  # 1.4 nats too large
+    assert 0.1 < result.diagnostics.singletons / 10_000 < 0.5
+    assert result.flags == (Flag.SMALL_SAMPLE,)
+    assert "of the probability lies on joint symbols that were not seen" in result.notes[0]
+    assert MixedKSG().estimate(sample.x, sample.y).flags == (Flag.SMALL_SAMPLE,)
+    few = named("symmetric-channel-10-0.2").sample(10_000, 0)
+    assert PlugIn().estimate(few.x, few.y).ok
 
 
 def test_flag_for_small_samples_counts_what_the_correction_leaves() -> None:
