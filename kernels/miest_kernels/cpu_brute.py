@@ -20,9 +20,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from miest_kernels import cpu_coarse
 from miest_kernels.contract import Block, Neighbours, check_blocks
+from miest_kernels.cpu_coarse import in_rows, nearest_rows, within_rows
 from miest_kernels.cpu_codes import coded
+from miest_kernels.cpu_order import Order, boxes
 from miest_kernels.cpu_tile import (
     LANES,
     ROWS,
@@ -35,6 +36,7 @@ from miest_kernels.cpu_tile import (
     panel_rows,
     replace_first,
 )
+from miest_kernels.cpu_ways import Way, count_way, radius_way
 from miest_kernels.plan import map_rows
 
 _TASK_ROWS = 64 * ROWS
@@ -78,9 +80,8 @@ class Brute(Neighbours):
     def kth_radius(self, blocks: Sequence[Block], k: int) -> NDArray[np.floating]:
         """See `Neighbours.kth_radius`."""
         n, _ = check_blocks(blocks, k)
-        if plan := self._coded(n) and cpu_coarse.radius_plan(blocks, k, counted=False, must=self.codes == "always"):
-            by_codes: NDArray[np.floating] = self._nearest(blocks, k, *plan)[0]
-            return by_codes
+        if way := self._coded(n) and radius_way(blocks, k, counted=False, must=self.codes == "always"):
+            return self._nearest(blocks, k, way)[0]
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges[[0, -1]], k, False)  # one block of all columns
         return np.concatenate([radius for radius, _ in parts])
@@ -89,13 +90,7 @@ class Brute(Neighbours):
         """See `Neighbours.count_within`."""
         n, _ = check_blocks([block])
         limit = _just_above(radius) if closed else np.ascontiguousarray(radius)
-        count: NDArray[np.intp]
-        if step := self._coded(n) and cpu_coarse.count_step(block, limit, must=self.codes == "always"):
-            shared = coded(block, step), cpu_coarse.in_rows(block), step, limit, self.tile == "portable"
-            count = np.concatenate(map_rows(cpu_coarse.within_rows, n, task_rows(n, block.shape[1]), *shared))
-        else:
-            panels, edges = pack([block])
-            count = np.concatenate(self._map(_count_rows, panels, n, edges, limit))
+        count = self._counted(block, limit, None)
         return np.where(np.isposinf(radius), n - 1, count) if closed else count
 
     def reach_within(self, blocks: Sequence[Block], radius: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -107,10 +102,12 @@ class Brute(Neighbours):
     def joint_radius_and_counts(self, blocks: Sequence[Block], k: int) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
         """See `Neighbours.joint_radius_and_counts`; one pass over the distances, or over codes."""
         n, _ = check_blocks(blocks, k)
-        if plan := self._coded(n) and cpu_coarse.radius_plan(blocks, k, counted=True, must=self.codes == "always"):
-            first, step = plan
-            radius, nearer = self._nearest(blocks, k, first, step)
-            counts = [nearer if b == first else self.count_within(block, radius) for b, block in enumerate(blocks)]
+        if way := self._coded(n) and radius_way(blocks, k, counted=True, must=self.codes == "always"):
+            radius, nearer = self._nearest(blocks, k, way)
+            counts = [
+                nearer if b == way.first else self._counted(block, radius, way.orders[b])
+                for b, block in enumerate(blocks)
+            ]
             return radius, np.stack(counts)
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges, k, True)
@@ -119,17 +116,32 @@ class Brute(Neighbours):
     def _coded(self, n):
         return self.codes == "always" or (self.codes == "auto" and n >= _FEWEST_FOR_CODES)
 
-    def _nearest(self, blocks, k, first, step):
+    def _nearest(self, blocks: Sequence[Block], k: int, way: Way) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
         """Radii, and if the first block is named, how many rows are nearer in it; by codes."""
-        searched = np.hstack(blocks) if first is None else blocks[first]
-        rows = others = cpu_coarse.in_rows(searched)
-        if first is not None:
-            others = cpu_coarse.in_rows(np.hstack([block for b, block in enumerate(blocks) if b != first]))
-        codes = coded(searched, step)
-        shared = codes, rows, others, step, k, first is not None, self.tile == "portable"
-        parts = map_rows(cpu_coarse.nearest_rows, len(rows), task_rows(len(rows), codes.shape[1]), *shared)
-        radius, count = (np.concatenate(part) for part in zip(*parts, strict=True))
+        searched = np.hstack(blocks) if way.first is None else blocks[way.first]
+        n, d = searched.shape
+        rows = others = in_rows(searched, way.order)
+        if way.first is not None:
+            others = in_rows(np.hstack([block for b, block in enumerate(blocks) if b != way.first]), way.order)
+        shared = coded(rows, d, way.step), rows, others, boxes(rows[:, :d]), way.step, k, way.first is not None
+        parts = map_rows(nearest_rows, n, task_rows(n, d), *shared, self.tile == "portable")
+        radius, count = np.empty(n, rows.dtype), np.empty(n, np.intp)
+        radius[way.order], count[way.order] = (np.concatenate(part) for part in zip(*parts, strict=True))
         return radius, count
+
+    def _counted(
+        self, block: Block, limit: NDArray[np.floating], ordered: tuple[Order, float] | None
+    ) -> NDArray[np.intp]:
+        """How many other rows are nearer than each row's limit, by codes or by tiles; in an order that is known."""
+        n, d = block.shape
+        if way := self._coded(n) and count_way(block, limit, ordered=ordered, must=self.codes == "always"):
+            rows, count = in_rows(block, way.order), np.empty(n, np.intp)
+            shared = coded(rows, d, way.step), rows, boxes(rows[:, :d]), way.step, limit[way.order]
+            parts = map_rows(within_rows, n, task_rows(n, d), *shared, self.tile == "portable")
+            count[way.order] = np.concatenate(parts)
+            return count
+        panels, edges = pack([block])
+        return np.concatenate(self._map(_count_rows, panels, n, edges, limit))
 
     def _map(self, block, panels, n, edges, *settings):
         rows = task_rows(n, panels.shape[1])

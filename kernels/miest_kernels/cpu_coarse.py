@@ -2,208 +2,93 @@
 
 A pass over the codes of all columns finds the k nearest neighbours, and each block is then counted with the radius.
 Or, where few rows are near in one block alone, the *first*, a pass over its codes does both: the neighbours are among
-the rows near in it, which are kept for its count. Blocks in which many rows are within the radius are counted by
-`cpu_brute`'s tiles.
+the rows near in it, which are kept for its count. `cpu_ways` says which; blocks in which many rows are within the
+radius are counted by `cpu_brute`'s tiles.
 
-The radius so far decides what passes, so that the first panel is compared without codes, and after it
-chunks of rows that grow. Every comparison that counts is one of distances in the dtype of the data: the results are
-those of `cpu_brute`, bit for bit, whatever the step.
+Rows come in an order that puts near ones side by side (`cpu_order`), and a panel whose box is out of reach of a group
+of rows is left out. The radius so far decides what passes, so that the panel of the rows themselves is compared
+without codes, and after it chunks of panels, ever further away, that grow. Every comparison that counts is one of
+distances in the dtype of the data: the results are those of `cpu_brute`, bit for bit, whatever the step and the order.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from miest_kernels.contract import Block
-from miest_kernels.cpu_codes import (
-    LEVELS,
-    MOST_REACH,
-    PANEL,
-    WORDS,
-    code_tile,
-    first_bit,
-    reach_of,
-    set_bits,
-    some_rows,
-)
+from miest_kernels.cpu_codes import MOST_REACH, PANEL, WORDS, code_tile, first_bit, reach_of, set_bits
+from miest_kernels.cpu_order import Order, distances_to_boxes
 from miest_kernels.cpu_tile import ROWS, replace_first, row_below, row_distance
 
-CHUNK = 16  # panels, at most, between two looks at the radius
-_TRIED = 16  # rows that are tried to see whether codes pay
-_SLACK = 1.5  # steps beyond a radius that codes let pass, on the whole
+CHUNK = 32  # panels, at most, between two looks at the radius
 
 
-def in_rows(block: Block) -> Block:
-    """The block with rows of whole 64-byte vectors, one at least, which zeros fill up."""
+def in_rows(block: Block, order: Order = slice(None)) -> Block:
+    """The rows of a block in an order, each of whole 64-byte vectors, one at least, which zeros fill up."""
     lanes = 64 // block.itemsize
     n, d = block.shape
     rows = np.zeros((n, max(1, -(-d // lanes)) * lanes), block.dtype)
-    rows[:, :d] = block
+    rows[:, :d] = block[order]
     return rows
 
 
-def radius_plan(
-    blocks: Sequence[Block], k: int, *, counted: bool, must: bool = False
-) -> tuple[int | None, float] | None:
-    """Where to begin, as is quickest by `_COSTS`: the block that leaves fewest rows, or None for all; and the step.
-
-    None in place of both where floats alone are as quick, unless codes `must` be; and where there is no width to code.
-    `counted`: each block's count is wanted as well.
-    """
-    n, tried = len(blocks[0]), _tried(blocks[0])
-    near = [distances(in_rows(block), tried) for block in blocks]
-    joint = np.maximum.reduce(near)
-    joint[np.arange(_TRIED), tried] = np.inf
-    radius = np.partition(joint, k - 1, axis=1)[:, k - 1].astype(np.float64)
-    steps = [step_for(block, radius) for block in blocks]
-    if not all(_codes_by(step) for step in steps):
-        return None
-    shares = [_share(apart, radius, step) for apart, step in zip(near, steps, strict=True)]
-    counts = [_count_cost(block, share) if counted else 0.0 for block, share in zip(blocks, shares, strict=True)]
-    first = int(np.argmin(shares))
-    columns = sum(block.shape[1] for block in blocks)
-    costs: dict[int | None, float] = {
-        None: _COSTS.code * columns + _COSTS.list + _COSTS.start / n + sum(counts),
-        # The radius shrinks as rows pass, so that over all about twice as many are listed as are near at the end.
-        first: _COSTS.code * blocks[first].shape[1]
-        + _COSTS.list
-        + _COSTS.start / n
-        + 2 * _COSTS.kept * shares[first]
-        + sum(cost for b, cost in enumerate(counts) if b != first),
-    }
-    if not counted or len(blocks) == 1:
-        del costs[first]
-    best = min(costs, key=lambda way: costs[way])
-    fine = _COSTS.number * columns * blocks[0].itemsize / 4 + (3 if counted else 2) * _COSTS.read
-    if costs[best] + _COSTS.once / n**2 > fine and not must:
-        return None
-    return best, max(steps) if best is None else steps[best]
-
-
-def count_step(block: Block, limit: NDArray[np.floating], *, must: bool = False) -> float | None:
-    """Step of the codes to count rows within these limits by; None as in `radius_plan`."""
-    tried = _tried(block)
-    radius = np.maximum(limit[tried].astype(np.float64), 0)
-    step = step_for(block, radius)
-    if not _codes_by(step):
-        return None
-    share = _share(distances(in_rows(block), tried), radius, step)
-    pays = _code_cost(block, share) + _COSTS.once / len(block) ** 2 < _float_cost(block)
-    return step if pays or must else None
-
-
-def _codes_by(step):
-    return 0 < step < np.inf and 1 / step < np.inf
-
-
-@dataclass(frozen=True)
-class _Costs:
-    """Work for a pair of rows, in 10^-8 ms; measured at n = 10,000 and 50,000, 4 to 784 columns."""
-
-    number: float = 1.5  # a column's difference as float32
-    read: float = 6.0  # of the distances, by a selection or a count
-    code: float = 0.6  # a column's difference as bytes
-    list: float = 5.0  # of what the codes leave
-    sifted: float = 130.0  # times the share of rows left: their distances, for a count
-    kept: float = 700.0  # times that share: their distances in the first block and the others, and the count after
-    start: float = 1.2e5  # over n: the first panel, which is compared without codes
-    once: float = 3e8  # over n^2: rows that are tried, coding
-
-
-_COSTS = _Costs()
-
-
-def _count_cost(block, share):
-    return min(_float_cost(block), _code_cost(block, share))
-
-
-def _float_cost(block):
-    return _COSTS.number * block.shape[1] * block.itemsize / 4 + _COSTS.read
-
-
-def _code_cost(block, share):
-    return _COSTS.code * block.shape[1] + _COSTS.list + _COSTS.sifted * share
-
-
-def _share(apart, radius, step):
-    """Share of the pairs that codes leave at the radius."""
-    with np.errstate(over="ignore"):
-        return float((apart < (radius + _SLACK * step)[:, None]).mean())
-
-
-def _tried(block):
-    return np.linspace(0, len(block) - 1, _TRIED).astype(np.intp)
-
-
-def distances(rows: Block, some: NDArray[np.intp]) -> NDArray[np.floating]:
-    """(some, n) max-norm distances of some rows to all."""
-    out = np.empty((len(some), len(rows)), rows.dtype)
-    _distances(rows.ctypes.data, rows.shape[1] * rows.itemsize // 64, some, rows.dtype.type(-1), out)
-    return out
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _distances(rows, vectors, some, minus_one, out):
-    for j in range(out.shape[1]):
-        for i in range(some.shape[0]):
-            out[i, j] = row_distance(rows + some[i] * vectors * 64, rows + j * vectors * 64, vectors, minus_one)
-
-
-def step_for(block: Block, radius: NDArray[np.float64]) -> float:
-    """Step of the codes: a radius is most of `MOST_REACH`, and the columns, but for their tails, fit `LEVELS`."""
-    some = np.sort(some_rows(block), axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):  # of columns as wide as floats go: an infinite step
-        wide = float((some[-2] - some[1]).max(initial=0.0))
-    return max(float(radius.max()) / (0.7 * MOST_REACH), wide / LEVELS)
-
-
-def nearest_rows(start, stop, codes, first, rest, step, k, counted, portable):
+def nearest_rows(start, stop, codes, first, rest, edges, step, k, counted, portable):
     """Block function: k-th joint distance of rows start to stop, and how many are nearer in the first block."""
-    own, queries, group = _own(start, stop, codes)
+    own, queries, group, corners = _own(start, stop, codes, first)
     radius, count = np.empty(stop - start, first.dtype), np.empty(stop - start, np.intp)
     lanes = 64 // first.itemsize
     sizes = len(first), len(codes), first.shape[1] // lanes, rest.shape[1] // lanes
     addresses = codes.ctypes.data, first.ctypes.data, rest.ctypes.data
-    _nearest(
-        own, queries, sizes, addresses, step, start, group, k, counted, portable, first.dtype.type(-1), radius, count
-    )
+    minus_one = first.dtype.type(-1)
+    settings = step, start, group, k, counted, portable, minus_one
+    _nearest(own, queries, sizes, addresses, *corners, *edges, *settings, radius, count)
     return radius, count
 
 
-def within_rows(start, stop, codes, rows, step, limit, portable):
+def within_rows(start, stop, codes, rows, edges, step, limit, portable):
     """Block function: how many rows are nearer than the limit of each of rows start to stop."""
-    own, queries, group = _own(start, stop, codes)
+    own, queries, group, corners = _own(start, stop, codes, rows)
     count = np.empty(stop - start, np.intp)
     sizes = len(rows), len(codes), rows.shape[1] * rows.itemsize // 64
-    _within(
-        own,
-        queries,
-        sizes,
-        (codes.ctypes.data, rows.ctypes.data),
-        step,
-        start,
-        group,
-        limit[start:stop].copy(),
-        portable,
-        count,
-    )
+    addresses = codes.ctypes.data, rows.ctypes.data
+    settings = step, start, group, limit[start:stop].copy(), portable
+    _within(own, queries, sizes, addresses, *corners, *edges, *settings, count)
     return count
 
 
-def _own(start, stop, codes):
-    """Codes of some rows in tiles (tiles, d, ROWS), room for the queries of a group of tiles, and tiles to a group."""
+def _own(start, stop, codes, floats):
+    """Codes of some rows in tiles (tiles, d, ROWS), room for the queries of a group, tiles to a group, corners.
+
+    The corners are those of the boxes of groups of rows, two arrays of (groups, d).
+    """
     rows = np.arange(start, start + -(-(stop - start) // ROWS) * ROWS).clip(max=len(codes) * PANEL - 1)
     d = codes.shape[1]
     group = 1 if d <= 32 else 4 if d < 200 else 8
     own = codes[rows // PANEL, :, rows % PANEL].reshape(-1, ROWS, d).transpose(0, 2, 1)
-    return np.ascontiguousarray(own), np.empty((group, d, ROWS), np.uint32), group
+    starts = np.arange(0, stop - start, group * ROWS)
+    corners = tuple(each.reduceat(floats[start:stop, :d], starts) for each in (np.minimum, np.maximum))
+    return np.ascontiguousarray(own), np.empty((group, d, ROWS), np.uint32), group, corners
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest(own, queries, sizes, addresses, step, start, group, k, counted, portable, minus_one, radius, count):
+def _nearest(
+    own,
+    queries,
+    sizes,
+    addresses,
+    least,
+    most,
+    low,
+    high,
+    step,
+    start,
+    group,
+    k,
+    counted,
+    portable,
+    minus_one,
+    radius,
+    count,
+):
     """k-th joint distance of each row, and how many rows are nearer than that in the first block."""
     n, panels, first_vectors, rest_vectors = sizes
     codes, first, rest = addresses
@@ -212,27 +97,40 @@ def _nearest(own, queries, sizes, addresses, step, start, group, k, counted, por
     kept, number = np.empty((height, n + 1), np.int32), np.zeros(height, np.intp)
     masks = np.empty((height, CHUNK * WORDS), np.uint64)
     places = np.empty(CHUNK * PANEL + 64, np.int32)
-    reach = np.zeros(height, np.intp)
+    reach, gaps, chosen = np.zeros(height, np.intp), np.empty(panels, low.dtype), np.empty(CHUNK, np.intp)
     for base in range(0, radius.shape[0], height):
         m = min(height, radius.shape[0] - base)
-        best[:], number[:], done = np.inf, 0, 0
-        while done < panels:
-            chunk = min(CHUNK, max(1, done), panels - done)
+        best[:], number[:], seen, turn = np.inf, 0, 0, 0
+        distances_to_boxes(least[base // height], most[base // height], low, high, gaps)
+        # The first radii are those among a few rows near by, all of which are compared.
+        word, home = (start + base) % PANEL // 64, (start + base) // PANEL
+        for i in range(m):
+            masks[i, :WORDS] = 0
+            masks[i, word] = ~np.uint64(0)
+            chosen[0] = home
+            found = _list(masks[i], chosen[:1], n, start + base + i, places)
+            _offer(places[:found], first, first_vectors, rest, rest_vectors, start + base + i, minus_one, best[i])
+            if counted:
+                number[i] = _sift(places[:found], first, first_vectors, start + base + i, best[i, 0], kept[i])
+        while True:
+            turn, chunk = _further(gaps, home, turn, min(CHUNK, max(1, seen)), best[:m, 0], chosen)
+            if chunk == 0:
+                break
             for i in range(m):
                 reach[i] = reach_of(best[i, 0], step)
-            _mark(own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable)
+            here = chosen[:chunk]
+            _mark(own[base // ROWS : base // ROWS + group], queries, codes, here, reach, masks, portable)
             for i in range(m):
                 me = start + base + i
-                found = _list(masks[i], chunk * WORDS, done * PANEL, min(n, (done + chunk) * PANEL), me, places)
-                left = places[:found]
-                if counted and done:
+                if seen == 0:
+                    masks[i, word] = 0
+                left = places[: _list(masks[i], here, n, me, places)]
+                if counted:
                     added = _sift(left, first, first_vectors, me, best[i, 0], kept[i, number[i] :])
                     left = kept[i, number[i] : number[i] + added]
                     number[i] += added
                 _offer(left, first, first_vectors, rest, rest_vectors, me, minus_one, best[i])
-                if counted and not done:  # without a radius until here
-                    number[i] = _sift(left, first, first_vectors, me, best[i, 0], kept[i])
-            done += chunk
+            seen += chunk
         for i in range(m):
             radius[base + i] = best[i, 0]
             left = kept[i, : number[i]]
@@ -240,26 +138,47 @@ def _nearest(own, queries, sizes, addresses, step, start, group, k, counted, por
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _within(own, queries, sizes, addresses, step, start, group, limit, portable, count):
+def _within(own, queries, sizes, addresses, least, most, low, high, step, start, group, limit, portable, count):
     """How many rows are nearer than each row's limit."""
     n, panels, vectors = sizes
     codes, rows = addresses
     height = group * ROWS
     masks = np.empty((height, CHUNK * WORDS), np.uint64)
     places = np.empty(CHUNK * PANEL + 64, np.int32)
-    reach = np.zeros(height, np.intp)
+    reach, gaps, chosen = np.zeros(height, np.intp), np.empty(panels, low.dtype), np.empty(CHUNK, np.intp)
     count[:] = 0
     for base in range(0, count.shape[0], height):
         m = min(height, count.shape[0] - base)
         for i in range(m):
             reach[i] = reach_of(limit[base + i], step)
-        for done in range(0, panels, CHUNK):
-            chunk = min(CHUNK, panels - done)
-            _mark(own[base // ROWS : base // ROWS + group], queries, codes, done, chunk, reach, masks, portable)
+        distances_to_boxes(least[base // height], most[base // height], low, high, gaps)
+        turn = 0
+        while True:
+            turn, chunk = _further(gaps, (start + base) // PANEL, turn, CHUNK, limit[base : base + m], chosen)
+            if chunk == 0:
+                break
+            here = chosen[:chunk]
+            _mark(own[base // ROWS : base // ROWS + group], queries, codes, here, reach, masks, portable)
             for i in range(m):
                 me = start + base + i
-                found = _list(masks[i], chunk * WORDS, done * PANEL, min(n, (done + chunk) * PANEL), me, places)
+                found = _list(masks[i], here, n, me, places)
                 count[base + i] += _sift(places[:found], rows, vectors, me, limit[base + i], places)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _further(gaps, home, turn, size, limits, chosen):
+    """Write the next panels, from `home` outwards, that are nearer than some limit; the next turn, and how many."""
+    panels, number, most = gaps.shape[0], 0, -np.inf
+    for limit in limits:
+        if limit > most:  # a limit that is NaN lets nothing pass
+            most = limit
+    while turn < 2 * panels and number < size:
+        panel = home - turn // 2 if turn % 2 == 0 else home + turn // 2 + 1
+        turn += 1
+        if 0 <= panel < panels and gaps[panel] < most:
+            chosen[number] = panel
+            number += 1
+    return turn, number
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -279,8 +198,8 @@ def _offer(places, first, first_vectors, rest, rest_vectors, me, minus_one, best
     one, other = first_vectors * 64, rest_vectors * 64
     for c in range(places.shape[0]):
         j = np.intp(places[c])
-        if row_below(rest + me * other, rest + j * other, rest_vectors, best[0]) and row_below(
-            first + me * one, first + j * one, first_vectors, best[0]
+        if row_below(rest + me * other, rest + j * other, rest_vectors, best[0]) and (
+            first == rest or row_below(first + me * one, first + j * one, first_vectors, best[0])
         ):
             far = row_distance(rest + me * other, rest + j * other, rest_vectors, minus_one)
             if first != rest:
@@ -289,8 +208,8 @@ def _offer(places, first, first_vectors, rest, rest_vectors, me, minus_one, best
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mark(own, queries, codes, done, chunk, reach, masks, portable):
-    """Masks of the rows of a chunk that are within reach of each of some rows; all of them where there is no limit."""
+def _mark(own, queries, codes, chosen, reach, masks, portable):
+    """Masks of the rows of some panels that are within reach of each of some rows; all of them where no limit is."""
     tiles, features = own.shape[:2]
     limits = np.empty((tiles, ROWS), np.uint32)
     four = np.uint32(0x01010101)
@@ -301,12 +220,12 @@ def _mark(own, queries, codes, done, chunk, reach, masks, portable):
             for r in range(ROWS):
                 low = np.uint32(own[t, f, r]) - np.uint32(reach[t * ROWS + r])
                 queries[t, f, r] = (low & np.uint32(255)) * four
-    for p in range(chunk):
+    for p in range(chosen.shape[0]):
         for t in range(tiles):
             code_tile(
                 queries[t].ctypes.data,
                 limits[t].ctypes.data,
-                codes + (done + p) * features * PANEL,
+                codes + chosen[p] * features * PANEL,
                 features,
                 masks[t * ROWS :].ctypes.data + p * WORDS * 8,
                 masks.shape[1] * 8,
@@ -318,19 +237,20 @@ def _mark(own, queries, codes, done, chunk, reach, masks, portable):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _list(masks, words, first, last, me, places):
-    """Write the rows, first and up, below `last` and other than `me`, whose bits are set; returns how many."""
-    if first <= me < last:
-        masks[(me - first) >> 6] &= ~(np.uint64(1) << np.uint64((me - first) & 63))
+def _list(masks, chosen, n, me, places):
+    """Write the rows of some panels, below n and other than `me`, whose bits are set; returns how many."""
     found = 0
-    for p in range(0, words, WORDS):
+    for p in range(chosen.shape[0]):
+        start, first = p * WORDS, chosen[p] * PANEL
+        if first <= me < first + PANEL:
+            masks[start + ((me - first) >> 6)] &= ~(np.uint64(1) << np.uint64((me - first) & 63))
         any_set = np.uint64(0)
-        for w in range(p, p + WORDS):
+        for w in range(start, start + WORDS):
             any_set |= masks[w]
         if any_set == 0:
             continue
-        for w in range(p, p + WORDS):
-            mask, at = masks[w], first + w * 64
+        for w in range(WORDS):
+            mask, at = masks[start + w], first + w * 64
             number = set_bits(mask)
             for c in range(4):  # without a branch, which could not be foreseen
                 places[found + c] = at + first_bit(mask)
@@ -339,6 +259,6 @@ def _list(masks, words, first, last, me, places):
                 places[found + c] = at + first_bit(mask)
                 mask &= mask - np.uint64(1)
             found += number
-    while found > 0 and places[found - 1] >= last:
-        found -= 1
+        while found > 0 and places[found - 1] >= n:
+            found -= 1
     return found

@@ -32,12 +32,11 @@ _ROUNDING = 1e-5  # of a radius: differences are rounded in the dtype of the dat
 _BYTE, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
-def coded(block: Block, step: float) -> NDArray[np.uint8]:
-    """Codes of the columns, their medians in the middle: (panels, d, PANEL), the last panel filled up with 0."""
-    n, d = block.shape
-    some = np.sort(some_rows(block), axis=0)
+def coded(rows: Block, d: int, step: float) -> NDArray[np.uint8]:
+    """Codes of the first d columns, medians in the middle: (panels, d, PANEL), the last panel filled up with 0."""
+    some = np.sort(some_rows(rows[:, :d]), axis=0)
     low = some[len(some) // 2] - step * LEVELS / 2
-    parts = map_rows(_coded_rows, n, -(-_TASK_VALUES // (d * PANEL)) * PANEL, block, low, 1 / step)
+    parts = map_rows(_coded_rows, len(rows), -(-_TASK_VALUES // (d * PANEL)) * PANEL, rows, low, 1 / step)
     return np.concatenate(parts)
 
 
@@ -46,17 +45,17 @@ def some_rows(block: Block) -> NDArray[np.float64]:
     return block[:: max(1, len(block) // 250)].astype(np.float64)
 
 
-def _coded_rows(start, stop, block, low, scale):
-    codes = np.zeros((-(-(stop - start) // PANEL), block.shape[1], PANEL), np.uint8)
-    _code(block[start:stop], low, scale, codes)
+def _coded_rows(start, stop, rows, low, scale):
+    codes = np.zeros((-(-(stop - start) // PANEL), len(low), PANEL), np.uint8)
+    _code(rows[start:stop], low, scale, codes)
     return codes
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _code(block, low, scale, codes):
-    for i in range(block.shape[0]):
-        for f in range(block.shape[1]):
-            level = min(max((block[i, f] - low[f]) * scale, 0.0), LEVELS - 1.0)
+def _code(rows, low, scale, codes):
+    for i in range(rows.shape[0]):
+        for f in range(low.shape[0]):
+            level = min(max((rows[i, f] - low[f]) * scale, 0.0), LEVELS - 1.0)
             codes[i // PANEL, f, i % PANEL] = np.uint8(int(level))
 
 

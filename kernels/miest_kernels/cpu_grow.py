@@ -34,9 +34,9 @@ class Grown(NamedTuple):
 def grow(columns: NDArray[np.floating]) -> Grown:
     """Tree over the rows of (d, n) columns, 32 rows to a leaf; O(d n log n)."""
     leaves = -(-columns.shape[1] // LANES)
-    first, last, home = _outline(leaves)
+    first, last, home = outline(leaves)
     floor = max(_SMALL, leaves // _BRANCHES)
-    order = _arrange(columns, 1, first, last, floor)
+    order = arrange(columns, 1, first, last, floor)
     size = last - first
     branches = np.flatnonzero((size > 0) & (size <= floor) & (size[np.arange(len(size)) // 2] > floor))
     branches = branches[np.argsort(first[branches])] if leaves > floor else np.ones(1, np.intp)
@@ -50,14 +50,18 @@ def _branches(start, stop, branches, columns, order, first, last):
     node = branches[start]
     rows = order[first[node] * LANES : last[node] * LANES]
     local = _take(columns, rows)
-    place = _arrange(local, node, first, last, 1)
+    place = arrange(local, node, first, last, 1)
     return rows[place], *_fill(local, place)
 
 
 @njit(cache=True, nogil=True)
-def _outline(leaves):
+def outline(leaves, unit=1):
+    """First and last leaves of every node, and the node of each leaf.
+
+    Nodes of more than `unit` leaves, a power of 2, begin at a multiple of it.
+    """
     size = 2
-    while size < 2 * leaves:
+    while size < 2 * (leaves + unit - 1):
         size *= 2
     first, last = np.zeros(size, np.intp), np.zeros(size, np.intp)
     home = np.empty(leaves, np.intp)
@@ -68,6 +72,8 @@ def _outline(leaves):
             home[start] = node
         elif stop - start > 1:
             middle = (start + stop + 1) // 2
+            if stop - start > unit:
+                middle = start + (middle - start + unit - 1) // unit * unit
             first[2 * node], last[2 * node] = start, middle
             first[2 * node + 1], last[2 * node + 1] = middle, stop
     return first, last, home
@@ -83,7 +89,7 @@ def _take(columns, rows):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _arrange(columns, node, first, last, floor):
+def arrange(columns, node, first, last, floor):
     """Order of the (d, m) columns of a node that puts the rows of every node of at most `floor` leaves together."""
     d, m = columns.shape
     origin = first[node]

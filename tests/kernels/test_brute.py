@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from miest_kernels import cpu_brute, cpu_coarse
+from miest_kernels import cpu_brute, cpu_ways
 from miest_kernels.cpu_brute import Brute
 from miest_kernels.cpu_tile import has_avx512, panel_rows
 from miest_kernels.reference import Reference
@@ -144,9 +144,9 @@ def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str,
         case "largest":
             top = float(np.finfo(dtype).max)
             x, y = top * (0.8 + 1e-3 * x), top * (0.8 + 1e-3 * y)
-    monkeypatch.setattr(cpu_coarse, "_COSTS", replace(cpu_coarse._COSTS, kept=kept))
+    monkeypatch.setattr(cpu_ways, "_COSTS", replace(cpu_ways._COSTS, kept=kept))
     blocks = [np.ascontiguousarray(block, dtype) for block in (x, y)]
-    assert (cpu_coarse.radius_plan(blocks, 3, counted=True, must=True)[0] is None) == (kept > 0)
+    assert (cpu_ways.radius_way(blocks, 3, counted=True, must=True).first is None) == (kept > 0)
     agree(Brute(codes="always"), blocks, 3)
 
 
@@ -166,11 +166,11 @@ def test_full_chunks_of_panels(dtype: type) -> None:
 def test_codes_are_taken_where_they_pay() -> None:
     rng = np.random.default_rng(0)
     wide = [rng.standard_normal((6000, d)).astype(np.float32) for d in (100, 30)]
-    assert cpu_coarse.radius_plan(wide, 3, counted=True) is not None
-    assert cpu_coarse.radius_plan([np.zeros((6000, 100)), np.zeros((6000, 2))], 3, counted=True) is None
+    assert cpu_ways.radius_way(wide, 3, counted=True) is not None
+    assert cpu_ways.radius_way([np.zeros((6000, 100)), np.zeros((6000, 2))], 3, counted=True) is None
     radius = Brute().kth_radius(wide, 3)
-    assert cpu_coarse.count_step(wide[0], radius) is not None
-    assert cpu_coarse.count_step(wide[1], radius) is None  # nearly all rows are within it in these columns
+    assert cpu_ways.count_way(wide[0], radius) is not None
+    assert cpu_ways.count_way(wide[1], radius) is None  # nearly all rows are within it in these columns
 
 
 def test_unknown_tile_raises() -> None:
