@@ -6,19 +6,22 @@ override that. Nothing of the caller's is written to, and nothing is copied that
 float64 arrays are used in place, float16 and bfloat16 are widened to float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miest_kernels.cuda_arrays import is_on_device
+from miest_kernels.plan import together
 
 Kind = Literal["continuous", "discrete"]
 
 _VALUES_AT_ONCE = 1 << 22  # of an array checked for NaN, so that a memory map larger than RAM streams through
+_NUMBERS_AT_ONCE = 1 << 15  # of which float64 copies are made: they stay in the cache
+_WORTH_THREADS = 200_000  # values
 _EXACT_INTEGERS = 2**53  # float64 has every integer up to here
 
 
@@ -126,7 +129,11 @@ class Variable:
 
         Computed in float64, returned in the dtype of `numbers`.
         """
-        return self._standardize[0]
+        origin, mean, largest, spread = self._moments
+        out = np.empty(self.numbers.shape, self.numbers.dtype)
+        for rows, part in self._beyond(origin):
+            out[rows] = (part - mean) / largest / spread
+        return out
 
     @cached_property
     def rescaled(self) -> NDArray[np.floating]:
@@ -152,28 +159,32 @@ class Variable:
     @cached_property
     def scale(self) -> NDArray[np.float64]:
         """(d,) standard deviation of each column (divided by n); 1 where the column is constant."""
-        return self._standardize[1]
+        *_, largest, spread = self._moments
+        return largest * spread
 
     @cached_property
-    def _standardize(self) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
-        numbers, scale = self.numbers, np.empty(self.d)
-        out = np.empty(numbers.shape, numbers.dtype)
-        step = max(1, _VALUES_AT_ONCE // self.n)
-        for start in range(0, self.d, step):
-            block = numbers[:, start : start + step].astype(np.float64)
-            with np.errstate(over="ignore"):
-                block -= block[0].copy()  # a large offset costs nothing
-                block -= block.mean(axis=0)
-            largest = np.abs(block).max(axis=0)
-            if not np.isfinite(largest).all():
-                raise DataError(f"{self.name} spans more than float64 can hold: rescale it.")
-            largest[largest == 0] = 1
-            block /= largest  # first, since squares of 1e200 overflow
-            spread = np.sqrt(np.square(block).mean(axis=0))
-            spread[spread == 0] = 1
-            out[:, start : start + step] = block / spread
-            scale[start : start + step] = largest * spread
-        return out, scale
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """(d,) first row; mean beyond it; largest distance from the mean; standard deviation in units of that."""
+        origin, numbers = self.numbers[0].astype(np.float64), self.numbers
+        low, high = numbers.min(axis=0).astype(np.float64), numbers.max(axis=0).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = sum(part.sum(axis=0) for _, part in self._beyond(origin)) / self.n
+            largest = np.maximum(np.abs(low - origin - mean), np.abs(high - origin - mean))
+        if not np.isfinite(largest).all():
+            raise DataError(f"{self.name} spans more than float64 can hold: rescale it.")
+        largest[largest == 0] = 1
+        # In units of the largest, since squares of 1e200 overflow.
+        square = sum(np.square((part - mean) / largest).sum(axis=0) for _, part in self._beyond(origin)) / self.n
+        spread = np.sqrt(square)
+        spread[spread == 0] = 1
+        return origin, mean, largest, spread
+
+    def _beyond(self, origin: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Some rows at a time, float64, less the origin: so a large offset costs nothing."""
+        step = max(1, _NUMBERS_AT_ONCE // self.d)
+        for start in range(0, self.n, step):
+            rows = slice(start, start + step)
+            yield rows, self.numbers[rows] - origin
 
     @cached_property
     def tie_fraction(self) -> float:
@@ -250,6 +261,16 @@ def variables(*, at_least: int = 2, needed_by: str = "an estimate", **arguments:
             else f"{needed_by} needs at least {at_least} samples, got {first.n}: pass more samples."
         )
     return checked
+
+
+def prepare(arguments: Sequence[Variable], standardize: bool) -> None:
+    """Compute what estimates by neighbours ask of their arguments, side by side where these are large."""
+    if sum(variable.values.size for variable in arguments) > _WORTH_THREADS:
+        together([partial(_prepare, variable, standardize) for variable in arguments])
+
+
+def _prepare(variable: Variable, standardize: bool) -> None:
+    _ = standardize and variable.rescaled, variable.tie_fraction
 
 
 def as_floats(values: NDArray[Any], name: str) -> NDArray[np.floating]:

@@ -184,5 +184,5 @@ def _ksg_values(
         batch = min(max(1, _PLACES_AT_ONCE // x.n), m - len(values))
         pairings = np.stack([_permutation(rng, x.n, block) for _ in range(batch)])
         _, counts = permuted_radius_and_counts(xs, ys, method.k, pairings)
-        values += [float(digamma(method.k) + whole - sum_of_means(each + 1)) for each in counts]
+        values += [float(digamma(method.k) + whole - sum_of_means(each, 1)) for each in counts]
     return np.array(values)

@@ -94,6 +94,21 @@ def kde_torch(points: Array, variance: float) -> tuple[float, float]:
     return float(np.log(n)) - upper / n, float(np.log(n)) - lower / n
 
 
+def kde_torch_plain(points: Array, variance: float) -> tuple[float, float]:
+    """Both pairwise bounds as one writes them down: a thousand rows at a time, Gram products, a logsumexp for each."""
+    n = len(points)
+    t = torch.from_numpy(points)
+    t = t - t.mean(dim=0)
+    square = (t * t).sum(dim=1)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for rows in torch.arange(n).split(1000):
+        far = torch.addmm(square[None, :], t[rows], t.T, alpha=-2).add_(square[rows, None])
+        for bound, exponent in enumerate((-0.5 / variance, -0.125 / variance)):
+            sums[bound] += torch.logsumexp(far * exponent, dim=1).double().sum()
+    upper, lower = (float(np.log(n)) - float(each) / n for each in sums)
+    return upper, lower
+
+
 def binned_entropy_numpy(points: Array, low: float, scale: float, bins: int) -> float:
     """The best combination found in NumPy: one cast to bytes, rows viewed as opaque values, unique."""
     codes = np.clip(((points - np.float32(low)) * np.float32(scale)).astype(np.uint8), 0, bins - 1)

@@ -11,11 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from miest_kernels.cpu_lanes import LANES
-from miest_kernels.plan import map_rows
+from miest_kernels.cpu_lanes import LANES, ranks
+from miest_kernels.cpu_sweep import sweep
+from miest_kernels.cpu_tile import has_avx512
+from miest_kernels.plan import cores, map_rows
 
 _SMALL = 256  # leaves of a branch too small to be worth a task of its own
-_BRANCHES = 8  # tasks, at the least, that a large tree is built by
 _SAMPLE = 32  # rows whose spread decides the column to split
 
 
@@ -31,27 +32,28 @@ class Grown(NamedTuple):
     home: NDArray[np.intp]  # (leaves,) node of the leaf
 
 
-def grow(columns: NDArray[np.floating]) -> Grown:
-    """Tree over the rows of (d, n) columns, 32 rows to a leaf; O(d n log n)."""
+def grow(columns: NDArray[np.floating], *, portable: bool | None = None) -> Grown:
+    """Tree over the rows of (d, n) columns, 32 rows to a leaf; O(d n log n). `portable` as in `arrange`."""
+    portable = not has_avx512() if portable is None else portable
     leaves = -(-columns.shape[1] // LANES)
     first, last, home = outline(leaves)
-    floor = max(_SMALL, leaves // _BRANCHES)
-    order = arrange(columns, 1, first, last, floor)
+    floor = max(_SMALL, -(-leaves // max(2, cores())))  # a branch for each thread
+    order = arrange(columns, 1, first, last, floor, portable)
     size = last - first
     branches = np.flatnonzero((size > 0) & (size <= floor) & (size[np.arange(len(size)) // 2] > floor))
     branches = branches[np.argsort(first[branches])] if leaves > floor else np.ones(1, np.intp)
-    parts = map_rows(_branches, len(branches), 1, branches, columns, order, first, last)
+    parts = map_rows(_branches, len(branches), 1, branches, columns, order, first, last, portable)
     arranged, points, low, high = (np.concatenate(part) for part in zip(*parts, strict=True))
     low, high = _enclose(low, high, first, last)
     return Grown(arranged, points.reshape(-1), low.reshape(-1), high.reshape(-1), first, last, home)
 
 
-def _branches(start, stop, branches, columns, order, first, last):
+def _branches(start, stop, branches, columns, order, first, last, portable):
     node = branches[start]
     rows = order[first[node] * LANES : last[node] * LANES]
     local = _take(columns, rows)
-    place = arrange(local, node, first, last, 1)
-    return rows[place], *_fill(local, place)
+    place = arrange(local, node, first, last, 1, portable)
+    return rows[place].astype(np.intp), *_fill(local, place)
 
 
 @njit(cache=True, nogil=True)
@@ -89,11 +91,15 @@ def _take(columns, rows):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def arrange(columns, node, first, last, floor):
-    """Order of the (d, m) columns of a node that puts the rows of every node of at most `floor` leaves together."""
+def arrange(columns, node, first, last, floor, portable):
+    """Order of the (d, m) columns of a node that puts the rows of every node of at most `floor` leaves together, int32.
+
+    With `portable`, without vector instructions that not all processors have; the order is another.
+    """
     d, m = columns.shape
     origin = first[node]
-    place, key = np.arange(m), np.empty(m, columns.dtype)
+    place, key = np.arange(m).astype(np.int32), np.empty(m + LANES, columns.dtype)
+    spare = np.empty(m + LANES, columns.dtype), np.empty(m + LANES, np.int32), np.empty(LANES, np.uint8), portable
     stack = np.empty(64, np.intp)
     stack[0], depth = node, 1
     while depth > 0:
@@ -111,42 +117,45 @@ def arrange(columns, node, first, last, floor):
                 axis, widest = c, most - least
         for i in range(start, stop):
             key[i] = columns[axis, np.uint64(place[i])]
-        _split(key, place, start, stop, (last[2 * node] - origin) * LANES)
+        _split(key, place, start, stop, (last[2 * node] - origin) * LANES, spare)
         stack[depth], stack[depth + 1] = 2 * node, 2 * node + 1
         depth += 2
     return place
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _split(key, place, start, stop, middle):
-    """Swap rows until no key before `middle` exceeds one behind it."""
-    while start < middle < stop:
+def _split(key, place, start, stop, middle, spare):
+    """Move rows until no key before `middle` exceeds one behind it."""
+    spare_key, spare_place, rank, portable = spare
+    while stop - start > LANES:
         step = (stop - start) // 3
         pivot = _median(key, start, step)
         if step > _SAMPLE:
             step //= 3
             pivot = _middle(pivot, _median(key, start + step, step), _median(key, start + 2 * step, 3 * step))
-        edge = _sweep(key, place, start, stop, pivot)
+        edge = sweep(key, place, start, stop, pivot, spare_key, spare_place, portable)
         if edge == start:  # the pivot is the least: leave out all that equal it
-            edge = _sweep(key, place, start, stop, np.nextafter(pivot, key.dtype.type(np.inf)))
+            pivot = np.nextafter(pivot, key.dtype.type(np.inf))
+            edge = sweep(key, place, start, stop, pivot, spare_key, spare_place, portable)
             if middle < edge:
                 return
         if middle < edge:
             stop = edge
         else:
             start = edge
+        if not start < middle < stop:
+            return
+    _sort_few(key, place, start, stop, spare_key, spare_place, rank)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sweep(key, place, start, stop, pivot):
-    """Keys below the pivot go first; without branches, since no processor guesses which side a key falls on."""
-    edge = np.uint64(start)
-    for i in range(start, stop):
-        value, row = key[i], place[i]
-        key[i], place[i] = key[edge], place[edge]
-        key[edge], place[edge] = value, row
-        edge += np.uint64(value < pivot)
-    return np.intp(edge)
+def _sort_few(key, place, start, stop, spare_key, spare_place, rank):
+    """Sort at most as many keys as there are lanes, with their places."""
+    ranks(key, start, stop - start, rank)
+    for i in range(stop - start):
+        spare_key[i], spare_place[i] = key[start + i], place[start + i]
+    for i in range(stop - start):
+        key[start + rank[i]], place[start + rank[i]] = spare_key[i], spare_place[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -189,6 +189,33 @@ def largest(context, values, slot):
 
 
 @intrinsic
+def ranks(context, values, first, count, out):
+    """Write to the bytes ``out`` at which place each of ``values[first : first + count]`` stands when they are sorted.
+
+    At most 32 values; equal ones stay as they are. Reads 32 values and writes 32 bytes, whatever the count.
+    """
+
+    def generate(context, builder, signature, args):
+        data, out = _data(context, builder, signature, args, 0), _data(context, builder, signature, args, 3)
+        here = _lanes(builder, data, args[1])
+        bytes_ = ir.VectorType(ir.IntType(8), LANES)
+        lane, total = (
+            ir.Constant(bytes_, [*range(LANES)]),
+            cgutils.alloca_once_value(builder, ir.Constant(bytes_, None)),
+        )
+        with cgutils.for_range(builder, args[2], intp=_INT64) as loop:
+            other = _splat(builder, builder.load(builder.gep(data, [builder.add(args[1], loop.index)])))
+            later = builder.icmp_unsigned(">", lane, _splat(builder, builder.trunc(loop.index, ir.IntType(8))))
+            below, equal = (builder.fcmp_ordered(relation, other, here) for relation in ("<", "<="))
+            before = builder.zext(builder.select(later, equal, below), bytes_)
+            builder.store(builder.add(builder.load(total), before), total)
+        builder.store(builder.load(total), builder.bitcast(out, bytes_.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, types.intp, out), generate
+
+
+@intrinsic
 def bits(context, mask):
     """Number of set bits."""
 

@@ -15,7 +15,7 @@ from miest_kernels.contract import Block
 from miest_kernels.cpu_codes import PANEL, some_rows
 from miest_kernels.cpu_grow import arrange, outline
 from miest_kernels.cpu_lanes import LANES
-from miest_kernels.cpu_tile import ROWS
+from miest_kernels.cpu_tile import ROWS, has_avx512
 
 Order = NDArray[np.intp] | slice
 """Rows, in order; a slice of them all where no order helps."""
@@ -34,7 +34,7 @@ def arranged(block: Block, radii: NDArray[np.float64]) -> tuple[Order, float]:
     first, last, _ = outline(-(-len(block) // LANES), PANEL // LANES)
     found: tuple[Order, float] = (slice(None), 1.0)
     for number in sorted({min(_FEW, len(columns)), len(columns)}):
-        order = arrange(columns[:number], 1, first, last, 1)
+        order = arrange(columns[:number], 1, first, last, 1, not has_avx512()).astype(np.intp)
         share = _share_within(columns, order, radius)
         if share < min(found[1], _IDLE):
             found = order, share

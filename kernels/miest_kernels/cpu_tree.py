@@ -10,6 +10,8 @@ Blocks of one column are counted on a line (`cpu_line`) instead.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -32,7 +34,7 @@ from miest_kernels.cpu_lanes import (
     lowest,
 )
 from miest_kernels.cpu_line import line_counts, line_radii, run_lengths
-from miest_kernels.plan import map_rows
+from miest_kernels.plan import map_rows, together
 
 _DEPTH = 128  # nodes that wait while the tree is walked: at most one a level, and two at the last
 
@@ -89,17 +91,18 @@ class Tree(Neighbours):
         tree = grow(columns)
         radius, counts = np.empty(n, dtype), np.empty((len(blocks), n), np.intp)
         leafwise = np.concatenate(self._map(_nearest, n, len(columns), tree, k))[:n]
-        radius[tree.order] = leafwise
         limit = _limit(leafwise, dtype, False)
         single = [int(edge) for edge, block in zip(edges, blocks, strict=False) if block.shape[1] == 1]
         lines = dict(zip(single, map_rows(_sorted, len(single), 1, columns[single]), strict=True)) if single else {}
-        for b, block in enumerate(blocks):
+        found = [(radius, [leafwise])]
+        for b in range(len(blocks)):
             if edges[b] in lines:
-                work = (_runs, n, len(columns), tree, edges[b], lines[edges[b]], limit)
-                counts[b][tree.order] = np.concatenate(self._map(*work))[:n]
+                found.append((counts[b], self._map(_runs, n, len(columns), tree, edges[b], lines[edges[b]], limit)))
             elif len(blocks) == 1:
-                counts[b][tree.order] = np.concatenate(self._map(_within, n, len(columns), tree, limit))[:n]
-            else:
+                found.append((counts[b], self._map(_within, n, len(columns), tree, limit)))
+        together([partial(_put, out, tree.order, parts) for out, parts in found])
+        for b, block in enumerate(blocks):
+            if edges[b] not in lines and len(blocks) > 1:
                 counts[b] = self.count_within(block, radius)
         return radius, counts
 
@@ -115,9 +118,20 @@ def _columns(blocks: Sequence[Block]) -> NDArray[np.floating]:
     return np.ascontiguousarray(np.concatenate([block.T for block in blocks]))  # (sum of d, n)
 
 
+def _put(out: NDArray[Any], order: NDArray[np.intp], parts: Sequence[NDArray[Any]]) -> None:
+    """Results leaf by leaf, where the rows are."""
+    start = 0
+    for part in parts:
+        rows = order[start : start + len(part)]
+        out[rows] = part[: len(rows)]
+        start += len(part)
+
+
 def _limit(radius: NDArray[np.floating], dtype: np.dtype[np.floating], closed: bool) -> NDArray[np.floating]:
     """The largest distances of this dtype that are inside: ``distance < radius`` is ``distance <= limit``."""
     limit = radius.astype(dtype, copy=False)
+    if limit.dtype == radius.dtype:
+        return limit if closed else np.nextafter(limit, np.asarray(-np.inf, dtype))
     outside = limit > radius if closed else limit >= radius
     return np.where(outside, np.nextafter(limit, np.asarray(-np.inf, dtype)), limit)
 
@@ -234,7 +248,7 @@ def _within(start, stop, n, d, limit, points, low, high, first, last, home):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _runs(start, stop, n, d, column, values, limit, points, low, high, first, last, home):
     """Others within the limits on one column: the leaf's box says where in the sorted values its rows lie."""
-    count = np.empty((stop - start) * LANES, np.int64)
+    count = np.empty((stop - start) * LANES, np.int32)
     here, limits = np.empty(LANES, points.dtype), np.empty(LANES, limit.dtype)
     found, strides = np.empty(LANES, np.int64), np.ones(2, np.int64)
     for leaf in range(start, stop):

@@ -8,7 +8,7 @@ backend (processes, Dask, Ray), so that the same algorithm serves one machine an
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -37,14 +37,24 @@ def map_rows(block: Callable[..., Part], n: int, rows: int, *shared: object) -> 
         # "threads" is a hint for a parallel_config that sets n_jobs and no backend: the blocks release the GIL.
         work = Parallel(n_jobs=get_active_backend()[1], prefer="threads")
         return list(work(delayed(block)(start, stop, *shared) for start, stop in spans))
-    threads = min(_cores(), len(spans))
+    threads = min(cores(), len(spans))
     if threads == 1:
         return [block(start, stop, *shared) for start, stop in spans]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda span: block(*span, *shared), spans))
 
 
-def _cores() -> int:
+def together(calls: Sequence[Callable[[], Part]]) -> list[Part]:
+    """What each of some calls returns, made on threads of this machine; for work that is not worth sending away."""
+    threads = min(cores(), len(calls))
+    if threads <= 1:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda call: call(), calls))
+
+
+def cores() -> int:
+    """Threads of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -38,7 +38,7 @@ from miest.estimators.subsampling import (
     subsampled_spread,
 )
 from miest.result import Diagnostics, Flag, MIResult
-from miest.samples import Variable, variables
+from miest.samples import Variable, prepare, variables
 from miest.traits import (
     deterministic_doubt,
     duplicates_doubt,
@@ -153,11 +153,11 @@ class KSG(Estimator):
             xs, ys, zs = points
             points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
         radius, counts, whole = neighbourhoods(backend, points, self.k, self.variant)
-        typical = float(np.median(radius))
+        typical = median(radius)
         offset = 2 - self.variant  # variant 2 counts the neighbours themselves
-        value = digamma(self.k) + whole - sum_of_means(counts[:2] + offset)
-        floors = least_counts(counts[:2], self.k) if self.variant == 1 else np.full((2, n), self.k)
-        ceiling = digamma(self.k) + whole - sum_of_means(floors + offset)
+        value = digamma(self.k) + whole - sum_of_means(counts[:2], offset)
+        floors = least_counts(counts[:2], self.k) if self.variant == 1 else [np.bincount(np.full(n, self.k))] * 2
+        ceiling = digamma(self.k) + whole - sum(sorted(mean_of_tally(tally, offset) for tally in floors))
         inexact, found = approximation(backend, points, self.k)
         doubts = [
             *(
@@ -175,7 +175,7 @@ class KSG(Estimator):
             part = [block[rows] for block in points]
             near = for_part(self.neighbours, rows.size, d)
             _, counts, whole = neighbourhoods(near, part, self.k, self.variant)
-            return float(digamma(self.k) + whole - sum_of_means(counts[:2] + offset))
+            return float(digamma(self.k) + whole - sum_of_means(counts[:2], offset))
 
         smoothing, part_rows = (SMOOTHING, PART_ROWS) if given is None else (SMOOTHING_GIVEN, PART_ROWS_GIVEN)
         fewest = unsaturated_rows(n, value, ceiling)
@@ -263,7 +263,7 @@ class TotalCorrelation(Estimator):
         backend = resolved(self.neighbours, sample.n, kept, on_device=sample.on_device)
         radius, counts = backend.joint_radius_and_counts(columns, self.k)
         whole = digamma(self.k) + (kept - 1) * digamma(sample.n)
-        value = whole - sum_of_means(counts + 1)
+        value = whole - sum_of_means(counts, 1)
         ceiling = whole - digamma(self.k) - (kept - 1) * digamma(self.k + 1)
         inexact, found = approximation(backend, columns, self.k)
         doubts = [
@@ -277,7 +277,7 @@ class TotalCorrelation(Estimator):
         def value_of(rows: NDArray[np.intp]) -> float:
             near = for_part(self.neighbours, rows.size, kept)
             _, counts = near.joint_radius_and_counts([column[rows] for column in columns], self.k)
-            return float(digamma(self.k) + (kept - 1) * digamma(rows.size) - sum_of_means(counts + 1))
+            return float(digamma(self.k) + (kept - 1) * digamma(rows.size) - sum_of_means(counts, 1))
 
         fewest = unsaturated_rows(sample.n, value / (kept - 1), ceiling / (kept - 1))
         interval, made = subsampled_interval(
@@ -298,7 +298,7 @@ class TotalCorrelation(Estimator):
             notes=tuple(note for _, note in doubts),
             diagnostics=Diagnostics(
                 neighbours=backend.name,
-                radius_median=float(np.median(radius)),
+                radius_median=median(radius),
                 varying_columns=kept,
                 **found,
                 **made,
@@ -309,6 +309,7 @@ class TotalCorrelation(Estimator):
 
 def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.floating]]:
     """The varying columns of each argument as a kernel block; all of one dtype, the widest among them."""
+    prepare(arguments, standardize)
     points = [variable.rescaled if standardize else variable.numbers for variable in arguments]
     dtype = np.result_type(*points)
     kept = [p[:, v.varying] if v.varying.any() else p[:, :1] for p, v in zip(points, arguments, strict=True)]
@@ -338,28 +339,48 @@ def neighbourhoods(
         counts = np.stack([backend.count_within(p, r, closed=True) for p, r in zip(points, reach, strict=True)])
         return radius, counts, float(digamma(radius.size)) - 1 / k
     radius, counts = backend.joint_radius_and_counts(points, k)
-    return radius, counts, float(digamma(radius.size)) if len(points) == 2 else mean_digamma(counts[2] + 1)
+    return radius, counts, float(digamma(radius.size)) if len(points) == 2 else mean_digamma(counts[2], 1)
 
 
-def mean_digamma(counts: NDArray[np.intp]) -> float:
-    """Mean of psi over (n,) counts of at least 1; summed by count, so that the order of samples changes no bit."""
-    how_often = np.bincount(counts)
+def mean_digamma(counts: NDArray[np.intp], offset: int = 0) -> float:
+    """Mean of psi over (n,) counts, all at least 1 with the offset; summed by count: no bit depends on the order."""
+    return mean_of_tally(np.bincount(counts), offset)
+
+
+def mean_of_tally(how_often: NDArray[np.integer], offset: int) -> float:
+    """Mean of psi(c + offset) where each count c occurs so often."""
     seen = np.flatnonzero(how_often)
-    return float(how_often[seen] @ digamma(seen)) / counts.size
+    # Not by a BLAS product: after a long one its threads wait busily for a tenth of a second, in the way of others.
+    return float((how_often[seen] * digamma(seen + offset)).sum()) / int(how_often.sum())
 
 
-def sum_of_means(counts: NDArray[np.intp]) -> float:
+def sum_of_means(counts: NDArray[np.intp], offset: int = 0) -> float:
     """Sum over rows of `mean_digamma`; the same bits whatever the order of two rows."""
-    return sum(sorted(mean_digamma(row) for row in counts))
+    return sum(sorted(mean_digamma(row, offset) for row in counts))
 
 
-def least_counts(counts: NDArray[np.intp], k: int) -> NDArray[np.intp]:
-    """(2, n) smallest counts that each sample could have had, which is where the estimate has its ceiling.
+def least_counts(counts: NDArray[np.intp], k: int) -> list[NDArray[np.intp]]:
+    """How often each count occurs, in either marginal, if samples have the fewest they could: there is the ceiling.
 
     Of the k neighbours, k - 1 are strictly nearer than the radius in both marginals, and the k-th in one of them,
     unless both marginals tie the radius; where joint distances tie, even fewer are.
     """
-    return np.stack([np.minimum(counts.min(axis=0), k - 1), np.minimum(counts.max(axis=0), k)])
+    fewer = counts[:, (counts < k).any(axis=0)]
+    tallies = []
+    for floors, usual in ((fewer.min(axis=0), k - 1), (fewer.max(axis=0), k)):
+        tally = np.bincount(np.minimum(floors, usual), minlength=k + 1)
+        tally[usual] += counts.shape[1] - fewer.shape[1]
+        tallies.append(tally)
+    return tallies
+
+
+def median(values: NDArray[np.floating]) -> float:
+    """`numpy.median` of (n,) finite values, by one selection."""
+    middle = len(values) // 2
+    split = np.partition(values, middle)
+    return float(
+        split[middle] if len(values) % 2 else np.mean([split[:middle].max(), split[middle]], dtype=values.dtype)
+    )
 
 
 def constant_result(

@@ -147,7 +147,7 @@ def test_a_radius_of_another_dtype_is_compared_exactly() -> None:
 @pytest.mark.parametrize("rows", [1, 33, 500, 10**6])
 @pytest.mark.parametrize("cores", [1, 3])
 def test_rows_to_a_task_and_threads_change_no_bit(rows: int, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_cores", lambda: cores)
+    monkeypatch.setattr(plan, "cores", lambda: cores)
     rng = np.random.default_rng(5)
     agree([np.round(rng.standard_normal((700, 1)), 1), rng.standard_normal((700, 1))], 3, Tree(rows=rows))
     agree([rng.standard_normal((700, 2))], 3, Tree(rows=rows))
@@ -157,7 +157,7 @@ def test_branches_grown_apart_make_the_same_tree(monkeypatch: pytest.MonkeyPatch
     blocks = [np.random.default_rng(6).standard_normal((30_000, d)) for d in (2, 1)]  # beyond one task
     expected = neighbours("kdtree").joint_radius_and_counts(blocks, 3)
     for cores in (1, 4):
-        monkeypatch.setattr(plan, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(plan, "cores", lambda cores=cores: cores)
         for ours, theirs in zip(Tree().joint_radius_and_counts(blocks, 3), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
