@@ -128,6 +128,29 @@ def test_layers_keep_the_smallest_width() -> None:
     assert CorrelationDimension().estimate(layer).value == pytest.approx(3, rel=0.05)
 
 
+def saturated(sizes: tuple[int, ...], gain: float, seed: int, n: int = 5000) -> np.ndarray:
+    """The last layer of a random tanh network of Gaussian inputs; with a gain of 2, units are at their ends."""
+    rng = np.random.default_rng(seed)
+    layer = rng.standard_normal((n, sizes[0]))
+    for width in sizes[1:]:
+        weights = gain * rng.standard_normal((layer.shape[1], width)) / math.sqrt(layer.shape[1])
+        layer = np.tanh(layer @ weights + 0.1 * rng.standard_normal(width))
+    return layer
+
+
+@pytest.mark.parametrize("sizes", [(4, 8), (6, 5), (4, 8, 3), (6, 5, 2)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_saturated_layers_keep_it_too(sizes: tuple[int, ...], seed: int) -> None:
+    result = CorrelationDimension().estimate(saturated(sizes, 1.5, seed))
+    assert result.value == pytest.approx(min(sizes), rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_columns_that_were_not_squashed_are_left(seed: int) -> None:
+    """Seed 4 rises by chance; without squashing it would be read as 3.3."""
+    assert CorrelationDimension().estimate(torus(3, 5000, seed)).value == pytest.approx(3, rel=0.03)
+
+
 # refusals
 
 
@@ -138,12 +161,8 @@ def test_too_few_samples_for_the_dimension_are_flagged() -> None:
 
 
 def test_a_dimension_that_still_rises_with_smaller_radii_is_flagged() -> None:
-    rng = np.random.default_rng(0)
-    layer = rng.standard_normal((5000, 3))
-    clean = CorrelationDimension().estimate(layer)
-    for _ in range(2):
-        layer = np.tanh(2 * layer @ rng.standard_normal((3, 3)) / math.sqrt(3) + 0.1 * rng.standard_normal(3))
-    result = CorrelationDimension().estimate(layer)
+    clean = CorrelationDimension().estimate(np.random.default_rng(0).standard_normal((5000, 3)))
+    result = CorrelationDimension().estimate(saturated((3, 3, 3), 2, seed=1))
     assert clean.flags == ()
     assert result.value < 2  # of 3: two layers have squeezed and bent it
     assert result.flags == (Flag.SMALL_SAMPLE,)
