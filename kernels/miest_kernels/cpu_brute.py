@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from miest_kernels.contract import Block, Neighbours, check_blocks
 from miest_kernels.cpu_coarse import in_rows, nearest_rows, within_rows
-from miest_kernels.cpu_codes import coded
+from miest_kernels.cpu_codes import PANEL, coded
 from miest_kernels.cpu_order import Order, boxes
 from miest_kernels.cpu_tile import (
     LANES,
@@ -123,22 +123,20 @@ class Brute(Neighbours):
         rows = others = in_rows(searched, way.order)
         if way.first is not None:
             others = in_rows(np.hstack([block for b, block in enumerate(blocks) if b != way.first]), way.order)
-        shared = coded(rows, d, way.step), rows, others, boxes(rows[:, :d]), way.step, k, way.first is not None
+        shared = coded(rows, d, way.step), rows, others, *_panels(rows, way), way.step, k, way.first is not None
         parts = map_rows(nearest_rows, n, task_rows(n, d), *shared, self.tile == "portable")
         radius, count = np.empty(n, rows.dtype), np.empty(n, np.intp)
-        radius[way.order], count[way.order] = (np.concatenate(part) for part in zip(*parts, strict=True))
+        radius[way.order.rows], count[way.order.rows] = (np.concatenate(part) for part in zip(*parts, strict=True))
         return radius, count
 
-    def _counted(
-        self, block: Block, limit: NDArray[np.floating], ordered: tuple[Order, float] | None
-    ) -> NDArray[np.intp]:
+    def _counted(self, block: Block, limit: NDArray[np.floating], order: Order | None) -> NDArray[np.intp]:
         """How many other rows are nearer than each row's limit, by codes or by tiles; in an order that is known."""
         n, d = block.shape
-        if way := self._coded(n) and count_way(block, limit, ordered=ordered, must=self.codes == "always"):
+        if way := self._coded(n) and count_way(block, limit, order=order, must=self.codes == "always"):
             rows, count = in_rows(block, way.order), np.empty(n, np.intp)
-            shared = coded(rows, d, way.step), rows, boxes(rows[:, :d]), way.step, limit[way.order]
+            shared = coded(rows, d, way.step), rows, *_panels(rows, way), way.step, limit[way.order.rows]
             parts = map_rows(within_rows, n, task_rows(n, d), *shared, self.tile == "portable")
-            count[way.order] = np.concatenate(parts)
+            count[way.order.rows] = np.concatenate(parts)
             return count
         panels, edges = pack([block])
         return np.concatenate(self._map(_count_rows, panels, n, edges, limit))
@@ -146,6 +144,11 @@ class Brute(Neighbours):
     def _map(self, block, panels, n, edges, *settings):
         rows = task_rows(n, panels.shape[1])
         return map_rows(block, n, rows, panels, n, edges, self.tile == "portable", *settings)
+
+
+def _panels(rows, way):
+    """Columns that panels are told apart by, and the boxes of panels in these."""
+    return way.order.columns, boxes(rows, way.order.columns, PANEL)
 
 
 def pack(blocks: Sequence[Block]) -> tuple[NDArray[np.floating], NDArray[np.intp]]:

@@ -16,24 +16,25 @@ from numba import njit
 
 from miest_kernels.contract import Block
 from miest_kernels.cpu_codes import MOST_REACH, PANEL, WORDS, code_tile, first_bit, reach_of, set_bits
-from miest_kernels.cpu_order import Order, distances_to_boxes
+from miest_kernels.cpu_order import AS_THEY_ARE, Order, boxes, distances_to_boxes
 from miest_kernels.cpu_tile import ROWS, replace_first, row_below, row_distance
 
 CHUNK = 32  # panels, at most, between two looks at the radius
+NEAR = 16  # panels whose rows stay in the cache while a task counts in them
 
 
-def in_rows(block: Block, order: Order = slice(None)) -> Block:
+def in_rows(block: Block, order: Order = AS_THEY_ARE) -> Block:
     """The rows of a block in an order, each of whole 64-byte vectors, one at least, which zeros fill up."""
     lanes = 64 // block.itemsize
     n, d = block.shape
     rows = np.zeros((n, max(1, -(-d // lanes)) * lanes), block.dtype)
-    rows[:, :d] = block[order]
+    rows[:, :d] = block[order.rows]
     return rows
 
 
-def nearest_rows(start, stop, codes, first, rest, edges, step, k, counted, portable):
+def nearest_rows(start, stop, codes, first, rest, columns, edges, step, k, counted, portable):
     """Block function: k-th joint distance of rows start to stop, and how many are nearer in the first block."""
-    own, queries, group, corners = _own(start, stop, codes, first)
+    own, queries, group, corners = _own(start, stop, codes, first, columns)
     radius, count = np.empty(stop - start, first.dtype), np.empty(stop - start, np.intp)
     lanes = 64 // first.itemsize
     sizes = len(first), len(codes), first.shape[1] // lanes, rest.shape[1] // lanes
@@ -44,9 +45,9 @@ def nearest_rows(start, stop, codes, first, rest, edges, step, k, counted, porta
     return radius, count
 
 
-def within_rows(start, stop, codes, rows, edges, step, limit, portable):
+def within_rows(start, stop, codes, rows, columns, edges, step, limit, portable):
     """Block function: how many rows are nearer than the limit of each of rows start to stop."""
-    own, queries, group, corners = _own(start, stop, codes, rows)
+    own, queries, group, corners = _own(start, stop, codes, rows, columns)
     count = np.empty(stop - start, np.intp)
     sizes = len(rows), len(codes), rows.shape[1] * rows.itemsize // 64
     addresses = codes.ctypes.data, rows.ctypes.data
@@ -55,17 +56,16 @@ def within_rows(start, stop, codes, rows, edges, step, limit, portable):
     return count
 
 
-def _own(start, stop, codes, floats):
+def _own(start, stop, codes, floats, columns):
     """Codes of some rows in tiles (tiles, d, ROWS), room for the queries of a group, tiles to a group, corners.
 
-    The corners are those of the boxes of groups of rows, two arrays of (groups, d).
+    The corners are those of the boxes of groups of rows, two arrays of (groups, columns).
     """
     rows = np.arange(start, start + -(-(stop - start) // ROWS) * ROWS).clip(max=len(codes) * PANEL - 1)
     d = codes.shape[1]
     group = 1 if d <= 32 else 4 if d < 200 else 8
     own = codes[rows // PANEL, :, rows % PANEL].reshape(-1, ROWS, d).transpose(0, 2, 1)
-    starts = np.arange(0, stop - start, group * ROWS)
-    corners = tuple(each.reduceat(floats[start:stop, :d], starts) for each in (np.minimum, np.maximum))
+    corners = boxes(floats[start:stop], columns, group * ROWS)
     return np.ascontiguousarray(own), np.empty((group, d, ROWS), np.uint32), group, corners
 
 
@@ -143,26 +143,32 @@ def _within(own, queries, sizes, addresses, least, most, low, high, step, start,
     n, panels, vectors = sizes
     codes, rows = addresses
     height = group * ROWS
-    masks = np.empty((height, CHUNK * WORDS), np.uint64)
-    places = np.empty(CHUNK * PANEL + 64, np.int32)
-    reach, gaps, chosen = np.zeros(height, np.intp), np.empty(panels, low.dtype), np.empty(CHUNK, np.intp)
-    count[:] = 0
-    for base in range(0, count.shape[0], height):
-        m = min(height, count.shape[0] - base)
-        for i in range(m):
-            reach[i] = reach_of(limit[base + i], step)
-        distances_to_boxes(least[base // height], most[base // height], low, high, gaps)
-        turn = 0
-        while True:
-            turn, chunk = _further(gaps, (start + base) // PANEL, turn, CHUNK, limit[base : base + m], chosen)
+    groups = (count.shape[0] + height - 1) // height
+    masks, places = np.empty((height, NEAR * WORDS), np.uint64), np.empty(NEAR * PANEL + 64, np.int32)
+    reach, chosen = np.empty((groups, height), np.intp), np.empty(NEAR, np.intp)
+    gaps, widest = np.empty((groups, panels), low.dtype), np.full(groups, -np.inf)
+    reach[:], count[:] = 0, 0
+    for g in range(groups):
+        distances_to_boxes(least[g], most[g], low, high, gaps[g])
+        for i in range(g * height, min((g + 1) * height, count.shape[0])):
+            reach[g, i - g * height] = reach_of(limit[i], step)
+            if limit[i] > widest[g]:  # a limit that is NaN lets nothing pass
+                widest[g] = limit[i]
+    # All groups look at the same few panels in turn, whose rows so stay in the cache.
+    for first in range(0, panels, NEAR):
+        for g in range(groups):
+            base, chunk = g * height, 0
+            for panel in range(first, min(first + NEAR, panels)):
+                if gaps[g, panel] < widest[g]:
+                    chosen[chunk] = panel
+                    chunk += 1
             if chunk == 0:
-                break
+                continue
             here = chosen[:chunk]
-            _mark(own[base // ROWS : base // ROWS + group], queries, codes, here, reach, masks, portable)
-            for i in range(m):
-                me = start + base + i
-                found = _list(masks[i], here, n, me, places)
-                count[base + i] += _sift(places[:found], rows, vectors, me, limit[base + i], places)
+            _mark(own[g * group : g * group + group], queries, codes, here, reach[g], masks, portable)
+            for i in range(base, min(base + height, count.shape[0])):
+                found = _list(masks[i - base], here, n, start + i, places)
+                count[i] += _near(places, found, rows, vectors, start + i, limit[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -179,6 +185,15 @@ def _further(gaps, home, turn, size, limits, chosen):
             chosen[number] = panel
             number += 1
     return turn, number
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _near(places, found, rows, vectors, me, limit):
+    """How many of the first places are nearer to row `me` than `limit`."""
+    here, size, near = rows + me * vectors * 64, vectors * 64, 0
+    for c in range(found):
+        near += row_below(here, rows + np.intp(places[c]) * size, vectors, limit)
+    return near
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

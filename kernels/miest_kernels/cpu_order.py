@@ -7,6 +7,8 @@ is left out by its least distance, one rounded difference of coordinates as dist
 that nothing nearer is left out.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -17,44 +19,55 @@ from miest_kernels.cpu_grow import arrange, outline
 from miest_kernels.cpu_lanes import LANES
 from miest_kernels.cpu_tile import ROWS, has_avx512
 
-Order = NDArray[np.intp] | slice
-"""Rows, in order; a slice of them all where no order helps."""
 
+class Order(NamedTuple):
+    """An order of rows, the columns that panels are told apart by, and the share of panels within reach, about.
+
+    Where no order helps the rows are a slice of them all, and there are no such columns.
+    """
+
+    rows: NDArray[np.intp] | slice
+    columns: NDArray[np.intp]
+    share: float
+
+
+AS_THEY_ARE = Order(slice(None), np.zeros(0, np.intp), 1.0)
 _FEW, _MANY = 2, 8  # columns to halve, the widest
 _TRIED = 64  # groups of rows whose reach is tried
 _IDLE = 0.95  # share of panels within reach from which an order is not worth its copies
 
 
-def arranged(block: Block, radii: NDArray[np.float64]) -> tuple[Order, float]:
-    """An order of the rows, and the share of panels that are within such radii of a group of rows, about."""
-    some, radius = np.sort(some_rows(block), axis=0), np.sort(radii)[len(radii) // 2]
+def arranged(block: Block, radii: NDArray[np.float64]) -> Order:
+    """The better of two orders, where rows reach as far as such radii."""
+    # Of a group of rows the one that reaches farthest decides.
+    some, radius = np.sort(some_rows(block), axis=0), np.sort(radii)[3 * len(radii) // 4]
     with np.errstate(over="ignore"):  # of columns as wide as floats go
         spread = some[-len(some) // 10 - 1] - some[len(some) // 10]
-    columns = np.ascontiguousarray(block[:, np.argsort(-spread)[:_MANY]].T)
+    widest = np.argsort(-spread)[:_MANY]
+    columns = np.ascontiguousarray(block[:, widest].T)
     first, last, _ = outline(-(-len(block) // LANES), PANEL // LANES)
-    found: tuple[Order, float] = (slice(None), 1.0)
+    found = AS_THEY_ARE
     for number in sorted({min(_FEW, len(columns)), len(columns)}):
         order = arrange(columns[:number], 1, first, last, 1, not has_avx512()).astype(np.intp)
-        share = _share_within(columns, order, radius)
-        if share < min(found[1], _IDLE):
-            found = order, share
+        share = _share_within(columns[:number], order, radius)
+        if share < min(found.share, _IDLE):
+            found = Order(order, widest[:number], share)
     return found
 
 
-def boxes(rows: Block) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Least and largest coordinates of the rows of each panel: two arrays of (d, panels)."""
-    starts = np.arange(0, len(rows), PANEL)
-    low, high = (np.ascontiguousarray(each.reduceat(rows, starts).T) for each in (np.minimum, np.maximum))
-    return low, high
+def boxes(rows: Block, columns: NDArray[np.intp], size: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Least and largest coordinates, in some columns, of every so many rows: two arrays of (parts, columns)."""
+    some, starts = rows[:, columns], np.arange(0, len(rows), size)
+    return np.minimum.reduceat(some, starts), np.maximum.reduceat(some, starts)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def distances_to_boxes(least, most, low, high, gaps):
-    """Least max-norm distances from a box, its corners (d,), to boxes, their corners (d, panels); 0 where they meet."""
+    """Least max-norm distances from a box, its corners (d,), to boxes, their corners (parts, d); 0 where they meet."""
     gaps[:] = 0
-    for c in range(low.shape[0]):
+    for c in range(low.shape[1]):
         for p in range(gaps.shape[0]):
-            below, above = low[c, p] - most[c], least[c] - high[c, p]
+            below, above = low[p, c] - most[c], least[c] - high[p, c]
             gap = below if below > above else above
             gaps[p] = gap if gap > gaps[p] else gaps[p]
 
@@ -63,11 +76,11 @@ def distances_to_boxes(least, most, low, high, gaps):
 def _share_within(columns, order, radius):
     d, n = columns.shape
     panels = (n + PANEL - 1) // PANEL
-    low, high = np.full((d, panels), np.inf, columns.dtype), np.full((d, panels), -np.inf, columns.dtype)
+    low, high = np.full((panels, d), np.inf, columns.dtype), np.full((panels, d), -np.inf, columns.dtype)
     for c in range(d):
         for i in range(n):
             value, p = columns[c, order[i]], i // PANEL
-            low[c, p], high[c, p] = min(low[c, p], value), max(high[c, p], value)
+            low[p, c], high[p, c] = min(low[p, c], value), max(high[p, c], value)
     least, most = np.empty(d, columns.dtype), np.empty(d, columns.dtype)
     gaps, groups, within = np.empty(panels, columns.dtype), (n + ROWS - 1) // ROWS, 0
     for tried in range(_TRIED):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import njit
@@ -12,6 +13,7 @@ from miest_kernels.cpu_coarse import in_rows
 from miest_kernels.cpu_codes import LEVELS, MOST_REACH, some_rows
 from miest_kernels.cpu_order import Order, arranged
 from miest_kernels.cpu_tile import row_distance
+from miest_kernels.plan import together
 
 _TRIED = 16  # rows that are tried to see whether codes pay
 _SLACK = 1.5  # steps beyond a radius that codes let pass, on the whole
@@ -21,13 +23,13 @@ _SLACK = 1.5  # steps beyond a radius that codes let pass, on the whole
 class Way:
     """A pass over codes: of one block, the *first*, or of all (None); their step, and the order of the rows.
 
-    `orders` are those of the rows by each block, with the shares that `arranged` gives.
+    `orders` are those by each block.
     """
 
     first: int | None
     step: float
     order: Order
-    orders: Sequence[tuple[Order, float]]
+    orders: Sequence[Order]
 
 
 def radius_way(blocks: Sequence[Block], k: int, *, counted: bool, must: bool = False) -> Way | None:
@@ -37,41 +39,45 @@ def radius_way(blocks: Sequence[Block], k: int, *, counted: bool, must: bool = F
     block's count is wanted as well.
     """
     n, tried = len(blocks[0]), _tried(blocks[0])
-    near = [distances(in_rows(block), tried) for block in blocks]
+    near = together([partial(_to_all, block, tried) for block in blocks])
     joint = np.maximum.reduce(near)
     joint[np.arange(_TRIED), tried] = np.inf
     radius = np.partition(joint, k - 1, axis=1)[:, k - 1].astype(np.float64)
     steps = [step_for(block, radius) for block in blocks]
     if not all(_codes_by(step) for step in steps):
         return None
-    orders = [arranged(block, radius) for block in blocks]
+    orders = together([partial(arranged, block, radius) for block in blocks])
     shares = [_share(apart, radius, step) for apart, step in zip(near, steps, strict=True)]
     counts = [
-        _count_cost(block, share, looked) if counted else 0.0
-        for block, share, (_, looked) in zip(blocks, shares, orders, strict=True)
+        _count_cost(block, share, order.share) if counted else 0.0
+        for block, share, order in zip(blocks, shares, orders, strict=True)
     ]
     first = int(np.argmin(shares))
     columns = sum(block.shape[1] for block in blocks)
-    order, looked = min(orders, key=lambda each: each[1])
+    edges = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    best = int(np.argmin([order.share for order in orders]))
+    whole = orders[best]._replace(columns=orders[best].columns + edges[best])
     costs: dict[int | None, float] = {
-        None: _looking_cost(columns, looked) + _COSTS.start / n + sum(counts),
+        None: _looking_cost(columns, whole.share) + _COSTS.start / n + sum(counts),
         # The radius shrinks as rows pass, so that over all about twice as many are listed as are near at the end.
-        first: _looking_cost(blocks[first].shape[1], orders[first][1])
+        first: _looking_cost(blocks[first].shape[1], orders[first].share)
         + _COSTS.start / n
         + 2 * _COSTS.kept * shares[first]
         + sum(cost for b, cost in enumerate(counts) if b != first),
     }
     if not counted or len(blocks) == 1:
         del costs[first]
-    best = min(costs, key=lambda way: costs[way])
+    begin = min(costs, key=lambda way: costs[way])
     fine = _COSTS.number * columns * blocks[0].itemsize / 4 + (3 if counted else 2) * _COSTS.read
-    if costs[best] + _COSTS.once / n**2 > fine and not must:
+    if costs[begin] + _COSTS.once / n**2 > fine and not must:
         return None
-    return Way(None, max(steps), order, orders) if best is None else Way(best, steps[best], orders[best][0], orders)
+    if begin is None:
+        return Way(None, max(steps), whole, orders)
+    return Way(begin, steps[begin], orders[begin], orders)
 
 
 def count_way(
-    block: Block, limit: NDArray[np.floating], *, ordered: tuple[Order, float] | None = None, must: bool = False
+    block: Block, limit: NDArray[np.floating], *, order: Order | None = None, must: bool = False
 ) -> Way | None:
     """How to count rows within these limits, in an order that is known or not; None as in `radius_way`."""
     tried = _tried(block)
@@ -79,10 +85,10 @@ def count_way(
     step = step_for(block, radius)
     if not _codes_by(step):
         return None
-    order, looked = ordered = ordered or arranged(block, radius)
-    share = _share(distances(in_rows(block), tried), radius, step)
-    pays = _code_cost(block, share, looked) + _COSTS.once / len(block) ** 2 < _float_cost(block)
-    return Way(0, step, order, [ordered]) if pays or must else None
+    order = order or arranged(block, radius)
+    share = _share(_to_all(block, tried), radius, step)
+    pays = _code_cost(block, share, order.share) + _COSTS.once / len(block) ** 2 < _float_cost(block)
+    return Way(0, step, order, [order]) if pays or must else None
 
 
 def _codes_by(step):
@@ -139,6 +145,10 @@ def step_for(block: Block, radius: NDArray[np.float64]) -> float:
     with np.errstate(over="ignore", invalid="ignore"):  # of columns as wide as floats go: an infinite step
         wide = float((some[-2] - some[1]).max(initial=0.0))
     return max(float(radius.max()) / (0.7 * MOST_REACH), wide / LEVELS)
+
+
+def _to_all(block, some):
+    return distances(in_rows(block), some)
 
 
 def distances(rows: Block, some: NDArray[np.intp]) -> NDArray[np.floating]:
