@@ -145,11 +145,11 @@ def _split(key, place, start, stop, middle, spare):
             start = edge
         if not start < middle < stop:
             return
-    _sort_few(key, place, start, stop, spare_key, spare_place, rank)
+    sort_few(key, place, start, stop, spare_key, spare_place, rank)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sort_few(key, place, start, stop, spare_key, spare_place, rank):
+def sort_few(key, place, start, stop, spare_key, spare_place, rank):
     """Sort at most as many keys as there are lanes, with their places."""
     ranks(key, start, stop - start, rank)
     for i in range(stop - start):
