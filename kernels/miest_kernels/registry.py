@@ -109,7 +109,7 @@ def prefers_cuda(seconds: float, pair_dims: float, *, on_device: bool) -> bool:
     return on_device or 2 * (pair_dims / (device.multiprocessors * 64 * 0.85e9) + 0.01) < seconds
 
 
-COSTS = {"cpu": (6.509e-12, 8.359e-12, 1.699e-06), "tree": (-14.59, -0.07223, 0.02543)}
+COSTS = {"cpu": (3.478e-11, 1.165e-11, 1.417e-06), "tree": (-14.18, -0.09649, 0.02535)}
 """Fitted by ``kernels/bench/costs.py``, on a machine of `_THREADS` threads."""
 _THREADS = 2
 _FEWEST_FITTED = 1000  # rows; with fewer the fit would have the tree gain by every dimension
