@@ -5,8 +5,9 @@
     brute force     seconds = n^2 (a + b d) + c n
     tree            ln(seconds / n) = a + b d + c d ln n
 
-by least squares of relative errors, large ones weighed less since some cells meet a busy machine, and writes ``costs.json``. Copy the coefficients to `miest_kernels.registry.COSTS`,
-where a test compares them. Nothing else should run meanwhile; some three minutes.
+by least squares of relative errors, large ones weighed less since some cells meet a busy machine, and writes
+``costs.json``. Copy the coefficients to `miest_kernels.registry.COSTS`, where a test compares them. Nothing else should
+run meanwhile; some three minutes.
 """
 
 import argparse
