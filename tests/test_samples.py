@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import miest
+from miest import samples
 from miest.samples import DataError, DataTypeError, Variable, variable, variables
 
 RNG = np.random.default_rng(0)
@@ -266,3 +267,29 @@ def test_arguments_left_out_are_passed_over_but_x_is_needed() -> None:
 def test_a_variable_knows_its_size() -> None:
     v = Variable("x", "continuous", X)
     assert (v.n, v.d, v.is_discrete) == (20, 3, False)
+
+
+def test_arguments_prepared_side_by_side_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.round(rng.standard_normal((300, 2)), 1), rng.standard_normal(300)
+    alone = variables(x=x, y=y)
+    monkeypatch.setattr(samples, "_WORTH_THREADS", 10)
+    together = variables(x=x, y=y)
+    samples.prepare(together, True)
+    for each, other in zip(together, alone, strict=True):
+        assert {"rescaled", "tie_fraction"} <= vars(each).keys()
+        np.testing.assert_array_equal(each.rescaled, other.rescaled)
+        assert each.tie_fraction == other.tie_fraction
+    raw = variables(x=x, y=y)
+    samples.prepare(raw, False)
+    assert "rescaled" not in vars(raw[0])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+def test_standardised_columns_whatever_is_read_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(samples, "_NUMBERS_AT_ONCE", at_once)
+    plain, unit = np.random.default_rng(1).standard_normal((50, 3)), np.array([1e-200, 1, 1e200])
+    found = variable(plain * unit + [0, 1e8, 0], "x")
+    np.testing.assert_allclose(found.scale / unit, plain.std(axis=0), rtol=1e-7)  # numpy's own overflows at 1e200
+    np.testing.assert_allclose(found.standardized.mean(axis=0), 0, atol=1e-7)
+    np.testing.assert_allclose(found.standardized.std(axis=0), 1, rtol=1e-7)

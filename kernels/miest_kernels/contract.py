@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_ROWS = 2**31 - 1  # the backends number them by int32
+
 Block = NDArray[np.floating]
 """(n, d) float32 or float64, C-contiguous; never written to."""
 
@@ -88,11 +90,13 @@ def check_blocks(blocks: Sequence[Block], k: int | None = None) -> tuple[int, np
     Raises
     ------
     ValueError
-        if there is no block, shapes or dtypes differ, or k is outside [1, n - 1]
+        if there is no block, shapes or dtypes differ, there are 2^31 rows or more, or k is outside [1, n - 1]
     """
     if not blocks:
         raise ValueError("no blocks were given: pass at least one (n, d) array.")
     n, dtype = blocks[0].shape[0], blocks[0].dtype
+    if n > _MOST_ROWS:
+        raise ValueError(f"{n:,} rows are more than {_MOST_ROWS:,}, which can be numbered: pass a part of them.")
     for block in blocks:
         if block.ndim != 2 or block.shape[0] != n or block.shape[1] == 0:
             raise ValueError(f"blocks must all be (n, d) with n={n} and d >= 1, got {block.shape}.")

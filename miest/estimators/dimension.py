@@ -68,14 +68,14 @@ class CorrelationDimension(Estimator):
         2.96; on the flat torus of 1 to 6: 1.00, 2.00, 2.99, 4.00 +- 0.04, 4.97 +- 0.08, 5.88 +- 0.06; Henon's map 1.21
         +- 0.01; Lorenz's equations 2.07 +- 0.01; random tanh layers 4-3-8 2.99 +- 0.04. At n = 5,000 the spread is up
         to twice that, and 6 dimensions are 5% too few. Layers of random tanh networks 5-4-3-8-6, n = 5,000, inputs
-        uniform in a cube, 4, 3, 3, 3 in theory: 3.95 +- 0.13, 2.91 +- 0.14, 2.96 +- 0.04, 2.93 +- 0.07; one layer of
-        saturated units (6-5, weights of variance 2/3, Gaussian inputs) 5.0 to 5.2.
+        uniform in a cube, 4, 3, 3, 3 in theory: 3.95 +- 0.13, 2.91 +- 0.14, 2.96 +- 0.04, 2.93 +- 0.07; the last of
+        saturated ones (4-8, 6-5, 4-8-3, 6-5-2, weights of variance 2.25 / fan-in, Gaussian inputs) within 5%.
     Wrong when: n is below about 10^(d/2) (SMALL_SAMPLE): no pair is near enough to see the limit, and the value is too
         small. Noise makes the dimension at its own scale that of all columns; quantised data have dimension 0 below
         their step. Layers that squeeze and bend more than one direction, one after the other, are too low: two or three
-        saturated layers of 3 units 1.1 to 2.5 of 3, the last of leaky ReLU layers 5-4-3-8-6 2.7 +- 0.2
+        saturated layers of 3 units 1 to 2.6 of 3, the last of leaky ReLU layers 5-4-3-8-6 2.7 +- 0.2
         (`InformationDimension`: 2.8 +- 0.2). Where the nearest pairs tell so it is flagged SMALL_SAMPLE: about half of
-        the values that are 20% too small, hardly those that are 10%. Rows of a series that follow each other in time
+        these, hardly values that are 10% too small. Rows of a series that follow each other in time
         are near for that reason: take every few rows.
     Interval: by the spread of the value over four parts of the rows, with the same radii.
     Cost: O(n^2 d) time, O(n) memory.

@@ -20,8 +20,7 @@ where the paper has it 0.1 above; of the first five seeds alone 0.5 ± 0.4 below
 many again a read-out of the first layer was 1.2 points worse, with either of two seeds. End to end, CE - I(Y;Yhat) +
 gamma I(X;Yhat+eps) is 1.0 ± 0.1 points above cross-entropy, 90.0 and 89.0% (paper 88.1 and 86.5%). With all images 60
 to 150 steps are too few for any of it: 94.8% layer by layer and 96.3% end to end, against 97.7% of cross-entropy with
-1000. With 200 to 600 steps a layer, falling rates and cheaper or as dear information it was 93.2 to 94.6% of held-out
-images: it takes the critics and the steps of the paper.
+1000.
 """
 
 import json

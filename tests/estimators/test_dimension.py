@@ -145,6 +145,18 @@ def test_saturated_layers_keep_it_too(sizes: tuple[int, ...], seed: int) -> None
     assert result.value == pytest.approx(min(sizes), rel=0.05)
 
 
+def test_layers_that_squeeze_one_after_the_other_are_too_low_and_half_of_them_flagged() -> None:
+    """What the documentation says of them: 1 to 2.6 of 3."""
+    found = [
+        CorrelationDimension().estimate(saturated(sizes, gain, seed))
+        for sizes in ((3, 3, 3), (3, 3, 3, 3))
+        for gain in (1.5, 2)
+        for seed in (0, 1)
+    ]
+    assert all(1 < each.value < 2.6 for each in found)
+    assert sum(Flag.SMALL_SAMPLE in each.flags for each in found) >= 4
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_columns_that_were_not_squashed_are_left(seed: int) -> None:
     """Seed 4 rises by chance; without squashing it would be read as 3.3."""

@@ -16,6 +16,7 @@ from scipy.special import digamma
 
 import miest
 from miest import KSG, Flag, TotalCorrelation
+from miest.estimators import ksg
 
 
 def gaussian(n: int, rho: float, d: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -313,3 +314,20 @@ def test_permutations_see_normal_scores_too() -> None:
     scored = KSG(normal_scores=True)
     as_given, stretched = (miest.permutation_test(a, y, scored, n=50, seed=0) for a in (x, np.exp(9 * x)))
     assert as_given.p_value == stretched.p_value
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 5, 100])
+def test_the_median_is_numpys(n: int, dtype: type) -> None:
+    values = np.random.default_rng(n).standard_normal(n).astype(dtype)
+    assert ksg.median(values) == float(np.median(values))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30), st.integers(1, 5))
+@settings(deadline=None)
+def test_least_counts_are_those_of_each_row(pairs: list[tuple[int, int]], k: int) -> None:
+    counts = np.array(pairs).T
+    expected = np.minimum(counts.min(axis=0), k - 1), np.minimum(counts.max(axis=0), k)
+    for tally, floors in zip(ksg.least_counts(counts, k), expected, strict=True):
+        np.testing.assert_array_equal(tally, np.bincount(floors, minlength=k + 1))
+        assert ksg.mean_of_tally(tally, 1) == pytest.approx(np.mean(digamma(floors + 1)))

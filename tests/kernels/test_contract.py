@@ -190,3 +190,9 @@ def test_auto_takes_what_the_benchmark_found_quicker() -> None:
     lost = [each[registry._choice(*cell, False)] / min(each.values()) for cell, each in both.items()]
     assert len(lost) > 20
     assert max(lost) < 1.5  # near the crossing the model may take the other one
+
+
+def test_rows_that_cannot_be_numbered_are_refused() -> None:
+    block = np.broadcast_to(np.zeros((1, 1)), (2**31, 1))
+    with pytest.raises(ValueError, match="2,147,483,648 rows are more than"):
+        neighbours("tree").kth_radius([block], 1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from miest_kernels.cpu_brute import Brute
-from miest_kernels.plan import map_rows
+from miest_kernels.plan import map_rows, together
 
 
 def where(start: int, stop: int, offset: int = 0) -> tuple[int, int, int, int]:
@@ -85,3 +85,10 @@ def test_dask_changes_no_bit(blocks: list[np.ndarray]) -> None:
         ours, our_counts = Brute().joint_radius_and_counts(blocks, 3)
     np.testing.assert_array_equal(ours, radius)
     np.testing.assert_array_equal(our_counts, counts)
+
+
+def test_calls_made_together_keep_their_order_and_their_errors() -> None:
+    assert together([lambda i=i: i**2 for i in range(20)]) == [i**2 for i in range(20)]
+    assert together([]) == []
+    with pytest.raises(ZeroDivisionError):
+        together([lambda: 1, lambda: 1 // 0])
