@@ -1,6 +1,6 @@
 """Brute force: every max-norm distance once, selection and counts from the same distances while they are in cache.
 
-Where it pays, `cpu_coarse` rules most pairs out by bytes first; what follows is what is done without it.
+Where it pays, `cpu_coarse` rules most pairs out by levels first; what follows is what is done without it.
 
 The data are packed into panels (`cpu_tile`), all blocks side by side. A task takes a range of rows, a *group* of tiles
 at a time: tile after tile over all panels fills, for each of its rows and each block, a row of n distances; the k
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from miest_kernels.contract import Block, Neighbours, check_blocks
 from miest_kernels.cpu_coarse import in_rows, nearest_rows, within_rows
-from miest_kernels.cpu_codes import PANEL, coded
+from miest_kernels.cpu_levels import PANEL, planes_of
 from miest_kernels.cpu_order import Order, boxes
 from miest_kernels.cpu_tile import (
     LANES,
@@ -41,7 +41,6 @@ from miest_kernels.plan import map_rows
 
 _TASK_ROWS = 64 * ROWS
 _TASK_PAIRS = 20_000_000  # enough work to a task that handing it out costs nothing
-_FEWEST_FOR_CODES = 4000  # rows
 _SCRATCH = 32 << 20  # bytes of distances that a group may hold, where one tile does not need more
 
 
@@ -53,35 +52,35 @@ class Brute(Neighbours):
     ----------
     tile : "auto", "avx512" or "portable"
         which micro-kernel computes the distances; they give the same bits. "auto" takes AVX-512 where there is.
-    codes : "auto", "always" or "never"
-        whether bytes rule pairs out before floats are compared (`cpu_coarse`), which changes no bit either. "auto"
-        does where some rows that are tried say that it pays; "always" even there, but for data without a width.
+    levels : "auto", "always" or "never"
+        whether levels rule pairs out before floats are compared (`cpu_coarse`), which changes no bit either. "auto"
+        does where some rows that are tried say that it pays.
 
     Raises
     ------
     ValueError
-        if `tile` or `codes` is not one of the three
+        if `tile` or `levels` is not one of the three
     ImportError
         if "avx512" is named and the processor has none
     """
 
     tile: Literal["auto", "avx512", "portable"] = "auto"
-    codes: Literal["auto", "always", "never"] = "auto"
+    levels: Literal["auto", "always", "never"] = "auto"
     name = "cpu"
 
     def __post_init__(self) -> None:
         if self.tile not in ("auto", "avx512", "portable"):
             raise ValueError(f"tile={self.tile!r} is not one of 'auto', 'avx512', 'portable'.")
-        if self.codes not in ("auto", "always", "never"):
-            raise ValueError(f"codes={self.codes!r} is not one of 'auto', 'always', 'never'.")
+        if self.levels not in ("auto", "always", "never"):
+            raise ValueError(f"levels={self.levels!r} is not one of 'auto', 'always', 'never'.")
         if self.tile == "avx512" and not has_avx512():
             raise ImportError("tile='avx512' needs a processor with AVX-512 DQ: use tile='auto'.")
 
     def kth_radius(self, blocks: Sequence[Block], k: int) -> NDArray[np.floating]:
         """See `Neighbours.kth_radius`."""
         n, _ = check_blocks(blocks, k)
-        if way := self._coded(n) and radius_way(blocks, k, counted=False, must=self.codes == "always"):
-            return self._nearest(blocks, k, way)[0]
+        if way := self.levels != "never" and radius_way(blocks, k, counted=False, must=self.levels == "always"):
+            return _nearest(blocks, k, way)[0]
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges[[0, -1]], k, False)  # one block of all columns
         return np.concatenate([radius for radius, _ in parts])
@@ -100,44 +99,33 @@ class Brute(Neighbours):
         return np.concatenate(self._map(_reach_rows, panels, n, edges, np.ascontiguousarray(radius)), axis=1)
 
     def joint_radius_and_counts(self, blocks: Sequence[Block], k: int) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
-        """See `Neighbours.joint_radius_and_counts`; one pass over the distances, or over codes."""
+        """See `Neighbours.joint_radius_and_counts`; one pass over the distances, or levels of few columns first."""
         n, _ = check_blocks(blocks, k)
-        if way := self._coded(n) and radius_way(blocks, k, counted=True, must=self.codes == "always"):
-            radius, nearer = self._nearest(blocks, k, way)
-            counts = [
-                nearer if b == way.first else self._counted(block, radius, way.orders[b])
-                for b, block in enumerate(blocks)
-            ]
+        if way := self.levels != "never" and radius_way(blocks, k, counted=True, must=self.levels == "always"):
+            radius, nearer = _nearest(blocks, k, way)
+            counts = [self._counted(block, radius, way.orders[b]) for b, block in enumerate(blocks) if b != way.first]
+            if way.first is not None:
+                counts.insert(way.first, self._completed(blocks[way.first], radius, nearer, way.order))
             return radius, np.stack(counts)
         panels, edges = pack(blocks)
         parts = self._map(_radius_rows, panels, n, edges, k, True)
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts], axis=1)
 
-    def _coded(self, n):
-        return self.codes == "always" or (self.codes == "auto" and n >= _FEWEST_FOR_CODES)
-
-    def _nearest(self, blocks: Sequence[Block], k: int, way: Way) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
-        """Radii, and if the first block is named, how many rows are nearer in it; by codes."""
-        searched = np.hstack(blocks) if way.first is None else blocks[way.first]
-        n, d = searched.shape
-        rows = others = in_rows(searched, way.order)
-        if way.first is not None:
-            others = in_rows(np.hstack([block for b, block in enumerate(blocks) if b != way.first]), way.order)
-        shared = coded(rows, d, way.step), rows, others, *_panels(rows, way), way.step, k, way.first is not None
-        parts = map_rows(nearest_rows, n, task_rows(n, d), *shared, self.tile == "portable")
-        radius, count = np.empty(n, rows.dtype), np.empty(n, np.intp)
-        radius[way.order.rows], count[way.order.rows] = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return radius, count
+    def _completed(self, block, radius, count, order):
+        """Counts, of which those that are -1 are not known yet."""
+        unknown = count < 0
+        if unknown.any():  # a limit that is NaN asks for nothing
+            count[unknown] = self._counted(block, np.where(unknown, radius, np.nan).astype(radius.dtype), order)[
+                unknown
+            ]
+        return count
 
     def _counted(self, block: Block, limit: NDArray[np.floating], order: Order | None) -> NDArray[np.intp]:
-        """How many other rows are nearer than each row's limit, by codes or by tiles; in an order that is known."""
-        n, d = block.shape
-        if way := self._coded(n) and count_way(block, limit, order=order, must=self.codes == "always"):
-            rows, count = in_rows(block, way.order), np.empty(n, np.intp)
-            shared = coded(rows, d, way.step), rows, *_panels(rows, way), way.step, limit[way.order.rows]
-            parts = map_rows(within_rows, n, task_rows(n, d), *shared, self.tile == "portable")
-            count[way.order.rows] = np.concatenate(parts)
-            return count
+        """How many other rows are nearer than each row's limit, by levels or by tiles; in an order that is known."""
+        n, _ = block.shape
+        if way := self.levels != "never" and count_way(block, limit, order=order, must=self.levels == "always"):
+            (count,) = _by_levels(within_rows, [block], way, limit[way.order.rows], way.inner)
+            return count  # type: ignore[no-any-return]
         panels, edges = pack([block])
         return np.concatenate(self._map(_count_rows, panels, n, edges, limit))
 
@@ -146,9 +134,29 @@ class Brute(Neighbours):
         return map_rows(block, n, rows, panels, n, edges, self.tile == "portable", *settings)
 
 
-def _panels(rows, way):
-    """Columns that panels are told apart by, and the boxes of panels in these."""
-    return way.order.columns, boxes(rows, way.order.columns, PANEL)
+def _nearest(blocks: Sequence[Block], k: int, way: Way) -> tuple[NDArray[np.floating], NDArray[np.intp]]:
+    """Radii, and of the first block, if there is one, how many rows are nearer in it, or -1."""
+    others = [block for b, block in enumerate(blocks) if b != way.first] if way.first is not None else []
+    rest = in_rows(others, way.order) if others else np.empty((len(blocks[0]), 0), blocks[0].dtype)
+    searched = blocks if way.first is None else [blocks[way.first]]
+    radius, count = _by_levels(nearest_rows, searched, way, rest, k)
+    return radius, count
+
+
+def _by_levels(block_function, blocks, way, *settings):
+    """What a block function of `cpu_coarse` says of the rows, in their own order: a list of arrays."""
+    n, order = len(blocks[0]), way.order
+    rows = in_rows(blocks, order)
+    corners = boxes(rows, order.columns, PANEL)
+    step = PANEL * max(1, _TASK_PAIRS // (n * len(way.levels.low) * PANEL))
+    parts = map_rows(
+        block_function, n, step, planes_of(rows, way.levels), rows, way.levels, order.columns, *corners, *settings
+    )
+    found = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    back = [np.empty_like(each) for each in found]
+    for out, each in zip(back, found, strict=True):
+        out[order.rows] = each
+    return back
 
 
 def pack(blocks: Sequence[Block]) -> tuple[NDArray[np.floating], NDArray[np.intp]]:

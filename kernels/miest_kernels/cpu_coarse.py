@@ -1,279 +1,289 @@
-"""Brute force, coarse before fine: pairs are ruled out by bytes (`cpu_codes`), and the few that are left by distance.
+"""Brute force, coarse before fine: pairs are ruled out by levels (`cpu_levels`), and the few left are compared.
 
-A pass over the codes of all columns finds the k nearest neighbours, and each block is then counted with the radius.
-Or, where few rows are near in one block alone, the *first*, a pass over its codes does both: the neighbours are among
-the rows near in it, which are kept for its count. `cpu_ways` says which; blocks in which many rows are within the
-radius are counted by `cpu_brute`'s tiles.
+A pass over the levels of all columns finds the k nearest neighbours; another over those of each block counts with the
+radius. Or, where few rows are near in one block alone, the *first*, a pass over its levels does both: the neighbours
+are among the rows near in it, and these are kept for its count. `cpu_ways` says which.
 
-Rows come in an order that puts near ones side by side (`cpu_order`), and a panel whose box is out of reach of a group
-of rows is left out. The radius so far decides what passes, so that the panel of the rows themselves is compared
-without codes, and after it chunks of panels, ever further away, that grow. Every comparison that counts is one of
-distances in the dtype of the data: the results are those of `cpu_brute`, bit for bit, whatever the step and the order.
+Rows come in an order that puts near ones side by side (`cpu_order`), and a panel whose box is out of reach of a row is
+left out. Queries go in groups of at most a panel, so that a panel of planes serves many from the cache. In the search
+the radius so far decides what passes: the first one is from the rows near by, all of which are compared, then come
+panels ever further away. Every comparison that counts is one of distances in the dtype of the data, and what is counted
+without one is sure: the results are those of `cpu_brute`, bit for bit, whatever the levels and the order.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 
 from miest_kernels.contract import Block
-from miest_kernels.cpu_codes import MOST_REACH, PANEL, WORDS, code_tile, first_bit, reach_of, set_bits
-from miest_kernels.cpu_order import AS_THEY_ARE, Order, boxes, distances_to_boxes
-from miest_kernels.cpu_tile import ROWS, replace_first, row_below, row_distance
+from miest_kernels.cpu_levels import (
+    BYTES_AT_ONCE,
+    PANEL,
+    WORDS,
+    certain,
+    first_bit,
+    inner_ends,
+    meet,
+    meet_both,
+    outer_ends,
+)
+from miest_kernels.cpu_order import AS_THEY_ARE, Order, distances_to_boxes
+from miest_kernels.cpu_pair_tile import frozen
+from miest_kernels.cpu_tile import replace_first, row_below, row_distance
 
-CHUNK = 32  # panels, at most, between two looks at the radius
-NEAR = 16  # panels whose rows stay in the cache while a task counts in them
+_NEAR = 64  # rows, of one word of a plane, that are compared to begin with
+_FRESH = 0.97  # of the radius that the ends were last taken from: ends are taken anew below it
+MOST_KEPT = 128  # rows, of each query, that are near in the first block
+_WIDE = 200  # columns from which groups are smaller, for the room that their ends take
 
 
-def in_rows(block: Block, order: Order = AS_THEY_ARE) -> Block:
-    """The rows of a block in an order, each of whole 64-byte vectors, one at least, which zeros fill up."""
-    lanes = 64 // block.itemsize
-    n, d = block.shape
-    rows = np.zeros((n, max(1, -(-d // lanes)) * lanes), block.dtype)
-    rows[:, :d] = block[order.rows]
+def in_rows(blocks: Sequence[Block], order: Order = AS_THEY_ARE) -> Block:
+    """The rows of blocks side by side, in an order; each of whole 64-byte vectors, which zeros fill up."""
+    n, dtype, d = len(blocks[0]), blocks[0].dtype, sum(block.shape[1] for block in blocks)
+    lanes = 64 // dtype.itemsize
+    rows = np.zeros((n, -(-d // lanes) * lanes), dtype)
+    first = 0
+    for block in blocks:
+        rows[:, first : first + block.shape[1]] = block[order.rows]
+        first += block.shape[1]
     return rows
 
 
-def nearest_rows(start, stop, codes, first, rest, columns, edges, step, k, counted, portable):
-    """Block function: k-th joint distance of rows start to stop, and how many are nearer in the first block."""
-    own, queries, group, corners = _own(start, stop, codes, first, columns)
-    radius, count = np.empty(stop - start, first.dtype), np.empty(stop - start, np.intp)
-    lanes = 64 // first.itemsize
-    sizes = len(first), len(codes), first.shape[1] // lanes, rest.shape[1] // lanes
-    addresses = codes.ctypes.data, first.ctypes.data, rest.ctypes.data
-    minus_one = first.dtype.type(-1)
-    settings = step, start, group, k, counted, portable, minus_one
-    _nearest(own, queries, sizes, addresses, *corners, *edges, *settings, radius, count)
+def nearest_rows(start, stop, planes, rows, levels, columns, low, high, rest, k):
+    """Block function: distance of rows start to stop to their k-th nearest, and how many rows are nearer in `rows`.
+
+    `rest` holds further columns of the rows, (n, 0) if there are none. A count that is -1 was too long to keep.
+    """
+    radius, count = np.empty(stop - start, rows.dtype), np.empty(stop - start, np.intp)
+    source = _source(start, stop, planes, rows, levels, columns, low, high)
+    others = rest.ctypes.data, rest.shape[1] * rest.itemsize // 64
+    _nearest(*source, *others, k, rows.dtype.type(-1), radius, count)
     return radius, count
 
 
-def within_rows(start, stop, codes, rows, columns, edges, step, limit, portable):
-    """Block function: how many rows are nearer than the limit of each of rows start to stop."""
-    own, queries, group, corners = _own(start, stop, codes, rows, columns)
-    count = np.empty(stop - start, np.intp)
-    sizes = len(rows), len(codes), rows.shape[1] * rows.itemsize // 64
-    addresses = codes.ctypes.data, rows.ctypes.data
-    settings = step, start, group, limit[start:stop].copy(), portable
-    _within(own, queries, sizes, addresses, *corners, *edges, *settings, count)
-    return count
+def within_rows(start, stop, planes, rows, levels, columns, low, high, limit, inner):
+    """Block function: how many rows are nearer than the limit of each of rows start to stop.
 
-
-def _own(start, stop, codes, floats, columns):
-    """Codes of some rows in tiles (tiles, d, ROWS), room for the queries of a group, tiles to a group, corners.
-
-    The corners are those of the boxes of groups of rows, two arrays of (groups, columns).
+    `inner`: levels tell which rows must be, too.
     """
-    rows = np.arange(start, start + -(-(stop - start) // ROWS) * ROWS).clip(max=len(codes) * PANEL - 1)
-    d = codes.shape[1]
-    group = 1 if d <= 32 else 4 if d < 200 else 8
-    own = codes[rows // PANEL, :, rows % PANEL].reshape(-1, ROWS, d).transpose(0, 2, 1)
-    corners = boxes(floats[start:stop], columns, group * ROWS)
-    return np.ascontiguousarray(own), np.empty((group, d, ROWS), np.uint32), group, corners
+    count = np.empty(stop - start, np.intp)
+    source = _source(start, stop, planes, rows, levels, columns, low, high)
+    _within(*source, limit[start:stop].copy(), inner, count)
+    return (count,)
+
+
+def _source(start, stop, planes, rows, levels, columns, low, high):
+    """What the passes read: planes and rows by address, so that one compilation serves read-only memory."""
+    own = rows[start:stop]
+    sizes = len(rows), rows.shape[1] * rows.itemsize // 64, planes.strides[0], planes.strides[1]
+    addresses = planes.ctypes.data, rows.ctypes.data
+    points = np.ascontiguousarray(own[:, columns].T)
+    group = PANEL if len(levels.low) < _WIDE else PANEL // 4
+    scales = frozen(levels.low), frozen(levels.scale), rows.dtype.type(levels.number - 1)
+    return sizes, addresses, frozen(own), frozen(points), frozen(low), frozen(high), scales, start, group
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _nearest(
-    own,
-    queries,
     sizes,
     addresses,
-    least,
-    most,
+    own,
+    points,
     low,
     high,
-    step,
+    scales,
     start,
     group,
+    rest,
+    rest_vectors,
     k,
-    counted,
-    portable,
     minus_one,
     radius,
     count,
 ):
-    """k-th joint distance of each row, and how many rows are nearer than that in the first block."""
-    n, panels, first_vectors, rest_vectors = sizes
-    codes, first, rest = addresses
-    height = group * ROWS
-    best = np.empty((height, k), radius.dtype)
-    kept, number = np.empty((height, n + 1), np.int32), np.zeros(height, np.intp)
-    masks = np.empty((height, CHUNK * WORDS), np.uint64)
-    places = np.empty(CHUNK * PANEL + 64, np.int32)
-    reach, gaps, chosen = np.zeros(height, np.intp), np.empty(panels, low.dtype), np.empty(CHUNK, np.intp)
-    for base in range(0, radius.shape[0], height):
-        m = min(height, radius.shape[0] - base)
-        best[:], number[:], seen, turn = np.inf, 0, 0, 0
-        distances_to_boxes(least[base // height], most[base // height], low, high, gaps)
-        # The first radii are those among a few rows near by, all of which are compared.
-        word, home = (start + base) % PANEL // 64, (start + base) // PANEL
+    n, vectors, panel_bytes, plane_bytes = sizes
+    planes, rows = addresses
+    levels_low, levels_scale, top = scales
+    both, d = (rows, vectors, rest, rest_vectors), levels_low.shape[0]
+    best = np.empty((group, k), radius.dtype)  # heaps, the largest of the k smallest first
+    ends, taken = np.empty((group, 2, d), np.uint16), np.empty(group, radius.dtype)
+    gaps, apart = np.empty(low.shape[0], radius.dtype), np.empty(group, radius.dtype)
+    found, near = np.empty((group, WORDS), np.uint64), np.empty(group, np.intp)
+    kept = np.empty((group, MOST_KEPT if rest_vectors > 0 else 0), np.int32)
+    for base in range(0, radius.shape[0], group):
+        m, home = min(group, radius.shape[0] - base), (start + base) // PANEL
+        kth, number = radius[base : base + m], count[base : base + m]
+        best[:], kth[:], number[:] = np.inf, np.inf, 0
         for i in range(m):
-            masks[i, :WORDS] = 0
-            masks[i, word] = ~np.uint64(0)
-            chosen[0] = home
-            found = _list(masks[i], chosen[:1], n, start + base + i, places)
-            _offer(places[:found], first, first_vectors, rest, rest_vectors, start + base + i, minus_one, best[i])
-            if counted:
-                number[i] = _sift(places[:found], first, first_vectors, start + base + i, best[i, 0], kept[i])
-        while True:
-            turn, chunk = _further(gaps, home, turn, min(CHUNK, max(1, seen)), best[:m, 0], chosen)
-            if chunk == 0:
+            me = start + base + i
+            here, first = rows + me * vectors * 64, me // _NEAR * _NEAR
+            for j in range(first, min(first + _NEAR, n)):
+                if j != me and row_below(here, rows + j * vectors * 64, vectors, kth[i]):
+                    if rest_vectors == 0:
+                        replace_first(best[i], row_distance(here, rows + j * vectors * 64, vectors, minus_one))
+                    else:
+                        number[i] = _take(both, me, j, minus_one, best[i], kept[i], number[i])
+                    kth[i] = best[i, 0]
+            outer_ends(own[base + i], kth[i], levels_low, levels_scale, top, ends[i])
+            taken[i] = kth[i]
+        _gaps_to_group(points[:, base : base + m], low, high, gaps)
+        gaps[home] = -1
+        for panel in np.argsort(gaps):
+            if not gaps[panel] < kth.max():
                 break
-            for i in range(m):
-                reach[i] = reach_of(best[i, 0], step)
-            here = chosen[:chunk]
-            _mark(own[base // ROWS : base // ROWS + group], queries, codes, here, reach, masks, portable)
-            for i in range(m):
+            _gaps_to_panel(points[:, base : base + m], low[panel], high[panel], apart)
+            reached = _within_reach(apart, kth, near)
+            for c in range(reached):
+                i = near[c]
+                if kth[i] < _FRESH * taken[i]:
+                    outer_ends(own[base + i], kth[i], levels_low, levels_scale, top, ends[i])
+                    taken[i] = kth[i]
+            for c in range(_met(planes + panel * panel_bytes, plane_bytes, ends, near[:reached], found)):
+                i = near[c]
                 me = start + base + i
-                if seen == 0:
-                    masks[i, word] = 0
-                left = places[: _list(masks[i], here, n, me, places)]
-                if counted:
-                    added = _sift(left, first, first_vectors, me, best[i, 0], kept[i, number[i] :])
-                    left = kept[i, number[i] : number[i] + added]
-                    number[i] += added
-                _offer(left, first, first_vectors, rest, rest_vectors, me, minus_one, best[i])
-            seen += chunk
+                here = rows + me * vectors * 64
+                if panel == home:
+                    found[i, me % PANEL // 64] = 0
+                for w in range(WORDS):
+                    mask = found[i, w]
+                    while mask != 0:
+                        j = panel * PANEL + w * 64 + first_bit(mask)
+                        mask &= mask - np.uint64(1)
+                        if row_below(here, rows + j * vectors * 64, vectors, kth[i]):
+                            if rest_vectors == 0:
+                                replace_first(best[i], row_distance(here, rows + j * vectors * 64, vectors, minus_one))
+                            else:
+                                number[i] = _take(both, me, j, minus_one, best[i], kept[i], number[i])
+                            kth[i] = best[i, 0]
         for i in range(m):
-            radius[base + i] = best[i, 0]
-            left = kept[i, : number[i]]
-            count[base + i] = _sift(left, first, first_vectors, start + base + i, best[i, 0], left)
+            number[i] = _sift(both, start + base + i, kth[i], kept[i], number[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _within(own, queries, sizes, addresses, least, most, low, high, step, start, group, limit, portable, count):
-    """How many rows are nearer than each row's limit."""
-    n, panels, vectors = sizes
-    codes, rows = addresses
-    height = group * ROWS
-    groups = (count.shape[0] + height - 1) // height
-    masks, places = np.empty((height, NEAR * WORDS), np.uint64), np.empty(NEAR * PANEL + 64, np.int32)
-    reach, chosen = np.empty((groups, height), np.intp), np.empty(NEAR, np.intp)
-    gaps, widest = np.empty((groups, panels), low.dtype), np.full(groups, -np.inf)
-    reach[:], count[:] = 0, 0
-    for g in range(groups):
-        distances_to_boxes(least[g], most[g], low, high, gaps[g])
-        for i in range(g * height, min((g + 1) * height, count.shape[0])):
-            reach[g, i - g * height] = reach_of(limit[i], step)
-            if limit[i] > widest[g]:  # a limit that is NaN lets nothing pass
-                widest[g] = limit[i]
-    # All groups look at the same few panels in turn, whose rows so stay in the cache.
-    for first in range(0, panels, NEAR):
-        for g in range(groups):
-            base, chunk = g * height, 0
-            for panel in range(first, min(first + NEAR, panels)):
-                if gaps[g, panel] < widest[g]:
-                    chosen[chunk] = panel
-                    chunk += 1
-            if chunk == 0:
-                continue
-            here = chosen[:chunk]
-            _mark(own[g * group : g * group + group], queries, codes, here, reach[g], masks, portable)
-            for i in range(base, min(base + height, count.shape[0])):
-                found = _list(masks[i - base], here, n, start + i, places)
-                count[i] += _near(places, found, rows, vectors, start + i, limit[i])
+def _take(both, me, j, minus_one, best, kept, number):
+    """Take in row j, which is nearer to row `me` in the first columns than the k-th: if it is so in the rest, too.
+
+    It is appended to those kept, if need be in place of some that are no longer nearer; how many these are, or -1: too
+    many.
+    """
+    rows, vectors, rest, rest_vectors = both
+    one, other = vectors * 64, rest_vectors * 64
+    if row_below(rest + me * other, rest + j * other, rest_vectors, best[0]):
+        far = row_distance(rows + me * one, rows + j * one, vectors, minus_one)
+        replace_first(best, max(far, row_distance(rest + me * other, rest + j * other, rest_vectors, minus_one)))
+    if number == kept.shape[0]:
+        number = _sift(both, me, best[0], kept, number)
+        if number > kept.shape[0] // 2:
+            return -1
+    if number >= 0:
+        kept[number] = j
+        number += 1
+    return number
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _further(gaps, home, turn, size, limits, chosen):
-    """Write the next panels, from `home` outwards, that are nearer than some limit; the next turn, and how many."""
-    panels, number, most = gaps.shape[0], 0, -np.inf
-    for limit in limits:
-        if limit > most:  # a limit that is NaN lets nothing pass
-            most = limit
-    while turn < 2 * panels and number < size:
-        panel = home - turn // 2 if turn % 2 == 0 else home + turn // 2 + 1
-        turn += 1
-        if 0 <= panel < panels and gaps[panel] < most:
-            chosen[number] = panel
-            number += 1
-    return turn, number
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _near(places, found, rows, vectors, me, limit):
-    """How many of the first places are nearer to row `me` than `limit`."""
-    here, size, near = rows + me * vectors * 64, vectors * 64, 0
-    for c in range(found):
-        near += row_below(here, rows + np.intp(places[c]) * size, vectors, limit)
-    return near
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sift(places, rows, vectors, me, limit, out):
-    """Write those of the places that are nearer to row `me` than `limit`, in their order; how many."""
-    here, size, found = rows + me * vectors * 64, vectors * 64, 0
-    for c in range(places.shape[0]):  # without a branch, which could not be foreseen
-        j = places[c]
-        out[found] = j
+def _sift(both, me, limit, kept, number):
+    """Keep the rows that are nearer to row `me` than the limit in the first columns; how many, or -1 as it was."""
+    rows, vectors = both[:2]
+    here, size, found = rows + me * vectors * 64, vectors * 64, min(number, 0)
+    for c in range(number):
+        j = kept[c]
+        kept[found] = j
         found += row_below(here, rows + np.intp(j) * size, vectors, limit)
     return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _offer(places, first, first_vectors, rest, rest_vectors, me, minus_one, best):
-    """Take the distances of row `me` to these places into its k smallest."""
-    one, other = first_vectors * 64, rest_vectors * 64
-    for c in range(places.shape[0]):
-        j = np.intp(places[c])
-        if row_below(rest + me * other, rest + j * other, rest_vectors, best[0]) and (
-            first == rest or row_below(first + me * one, first + j * one, first_vectors, best[0])
-        ):
-            far = row_distance(rest + me * other, rest + j * other, rest_vectors, minus_one)
-            if first != rest:
-                far = max(far, row_distance(first + me * one, first + j * one, first_vectors, minus_one))
-            replace_first(best, far)
+def _within(sizes, addresses, own, points, low, high, scales, start, group, limit, inner, count):
+    _, vectors, panel_bytes, plane_bytes = sizes
+    planes, rows = addresses
+    levels_low, levels_scale, top = scales
+    d, stride = levels_low.shape[0], vectors * 64
+    ends = np.empty((group, 4 if inner else 2, d), np.uint16)
+    gaps, apart = np.empty(low.shape[0], limit.dtype), np.empty(group, limit.dtype)
+    found, near = np.empty((group, 2 * WORDS + 1), np.uint64), np.empty(group, np.intp)
+    for base in range(0, limit.shape[0], group):
+        m = min(group, limit.shape[0] - base)
+        widest = limit.dtype.type(-np.inf)
+        for i in range(m):
+            query, reach = own[base + i], limit[base + i]
+            outer_ends(query, reach, levels_low, levels_scale, top, ends[i])
+            if inner:
+                inner_ends(query, reach, levels_low, levels_scale, top, ends[i, 2:])
+            if reach > widest:  # a limit that is NaN lets nothing pass
+                widest = reach
+            count[base + i] = -1 if reach > 0 else 0  # oneself, which is not left out
+        _gaps_to_group(points[:, base : base + m], low, high, gaps)
+        for panel in range(gaps.shape[0]):
+            if not gaps[panel] < widest:
+                continue
+            _gaps_to_panel(points[:, base : base + m], low[panel], high[panel], apart)
+            reached = _within_reach(apart, limit[base : base + m], near)
+            for c in range(_met(planes + panel * panel_bytes, plane_bytes, ends, near[:reached], found)):
+                i = near[c]
+                here, nearer = rows + (start + base + i) * stride, 0
+                words = np.uint64((1 << WORDS) - 1)
+                if inner:
+                    nearer += certain(found[i].ctypes.data)
+                    words = found[i, 2 * WORDS]
+                while words != 0:
+                    w = first_bit(words)
+                    words &= words - np.uint64(1)
+                    mask, first = found[i, w], panel * PANEL + w * 64
+                    while mask != 0:
+                        j = first + first_bit(mask)
+                        mask &= mask - np.uint64(1)
+                        nearer += row_below(here, rows + j * stride, vectors, limit[base + i])
+                count[base + i] += nearer
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mark(own, queries, codes, chosen, reach, masks, portable):
-    """Masks of the rows of some panels that are within reach of each of some rows; all of them where no limit is."""
-    tiles, features = own.shape[:2]
-    limits = np.empty((tiles, ROWS), np.uint32)
-    four = np.uint32(0x01010101)
-    for t in range(tiles):
-        for r in range(ROWS):
-            limits[t, r] = np.uint32(2 * min(reach[t * ROWS + r], MOST_REACH)) * four
-        for f in range(features):
-            for r in range(ROWS):
-                low = np.uint32(own[t, f, r]) - np.uint32(reach[t * ROWS + r])
-                queries[t, f, r] = (low & np.uint32(255)) * four
-    for p in range(chosen.shape[0]):
-        for t in range(tiles):
-            code_tile(
-                queries[t].ctypes.data,
-                limits[t].ctypes.data,
-                codes + chosen[p] * features * PANEL,
-                features,
-                masks[t * ROWS :].ctypes.data + p * WORDS * 8,
-                masks.shape[1] * 8,
-                portable,
-            )
-    for i in range(tiles * ROWS):
-        if reach[i] > MOST_REACH:
-            masks[i] = ~np.uint64(0)
+def _met(planes, plane_bytes, ends, near, found):
+    """Bits of the rows of a panel that are within the ends of some queries; these are put first that have any."""
+    features, both, left = ends.shape[2], ends.shape[1] == 4, near.shape[0]
+    step = max(1, BYTES_AT_ONCE // plane_bytes)
+    for c in range(left):
+        found[near[c]] = ~np.uint64(0)
+    for first in range(0, features, step):
+        columns, kept = min(step, features - first), 0
+        for c in range(left):
+            i = near[c]
+            here = planes + first * plane_bytes, plane_bytes, ends[i, 0, first:].ctypes.data, features, columns
+            near[kept] = i
+            if both:
+                kept += meet_both(*here, found[i].ctypes.data)
+            else:
+                kept += meet(*here, found[i].ctypes.data)
+        left = kept
+    return left
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _list(masks, chosen, n, me, places):
-    """Write the rows of some panels, below n and other than `me`, whose bits are set; returns how many."""
+def _within_reach(apart, limits, near):
+    """Write the places of limits that are more than so far apart; how many."""
     found = 0
-    for p in range(chosen.shape[0]):
-        start, first = p * WORDS, chosen[p] * PANEL
-        if first <= me < first + PANEL:
-            masks[start + ((me - first) >> 6)] &= ~(np.uint64(1) << np.uint64((me - first) & 63))
-        any_set = np.uint64(0)
-        for w in range(start, start + WORDS):
-            any_set |= masks[w]
-        if any_set == 0:
-            continue
-        for w in range(WORDS):
-            mask, at = masks[start + w], first + w * 64
-            number = set_bits(mask)
-            for c in range(4):  # without a branch, which could not be foreseen
-                places[found + c] = at + first_bit(mask)
-                mask &= mask - np.uint64(1)
-            for c in range(4, number):
-                places[found + c] = at + first_bit(mask)
-                mask &= mask - np.uint64(1)
-            found += number
-        while found > 0 and places[found - 1] >= n:
-            found -= 1
+    for i in range(limits.shape[0]):  # without a branch, which could not be foreseen
+        near[found] = i
+        found += apart[i] < limits[i]
     return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gaps_to_group(points, low, high, gaps):
+    """Least distances from the box of some points (columns, m) to boxes, their corners (panels, columns)."""
+    least, most = np.empty(points.shape[0], points.dtype), np.empty(points.shape[0], points.dtype)
+    for c in range(points.shape[0]):
+        least[c], most[c] = points[c].min(), points[c].max()
+    distances_to_boxes(least, most, low, high, gaps)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gaps_to_panel(points, low, high, apart):
+    """Distances of some points (columns, m) to a box."""
+    apart[: points.shape[1]] = 0
+    for c in range(points.shape[0]):
+        for i in range(points.shape[1]):
+            below, above = low[c] - points[c, i], points[c, i] - high[c]
+            gap = below if below > above else above
+            apart[i] = gap if gap > apart[i] else apart[i]

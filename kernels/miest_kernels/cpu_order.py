@@ -14,9 +14,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from miest_kernels.contract import Block
-from miest_kernels.cpu_codes import PANEL, some_rows
 from miest_kernels.cpu_grow import arrange, outline
 from miest_kernels.cpu_lanes import LANES
+from miest_kernels.cpu_levels import PANEL, some_rows
 from miest_kernels.cpu_tile import ROWS, has_avx512
 
 

@@ -181,14 +181,28 @@ def row_below(context, a, b, vectors, limit):
             gap = builder.fsub(_load(builder, a, at, lanes), _load(builder, b, at, lanes))
             return _call(builder, "llvm.fabs", gap.type, gap)
 
-        far = cgutils.alloca_once_value(builder, apart(_INT64(0)))  # most rows are one vector: no loop for it
-        with cgutils.for_range_slice(builder, _INT64(1), args[2], _INT64(1), intp=_INT64) as (index, _):
-            here = apart(builder.mul(index, _INT64(lanes)))
-            builder.store(_pick(builder, ">", here, builder.load(far)), far)
-        outside = builder.fcmp_unordered(">=", builder.load(far), _splat(builder, args[3], lanes))  # NaN: nothing is
-        whole = ir.IntType(lanes)
-        none = builder.icmp_unsigned("==", builder.bitcast(outside, whole), whole(0))
-        return builder.zext(none, _INT64)
+        def beyond(far):
+            outside = builder.fcmp_unordered(">=", far, _splat(builder, args[3], lanes))  # NaN: nothing is below
+            whole = ir.IntType(lanes)
+            return builder.icmp_unsigned("!=", builder.bitcast(outside, whole), whole(0))
+
+        def part_beyond(first):
+            far = cgutils.alloca_once_value(builder, apart(builder.mul(first, _INT64(lanes))))
+            start, stop = (builder.add(first, _INT64(more)) for more in (1, _VECTORS))
+            stop = builder.select(builder.icmp_signed("<", stop, args[2]), stop, args[2])
+            with cgutils.for_range_slice(builder, start, stop, _INT64(1), intp=_INT64) as (index, _):
+                here = apart(builder.mul(index, _INT64(lanes)))
+                builder.store(_pick(builder, ">", here, builder.load(far)), far)
+            return beyond(builder.load(far))
+
+        out = cgutils.alloca_once_value(builder, part_beyond(_INT64(0)))  # most rows are one part: no loop for it
+        parts = builder.udiv(builder.sub(args[2], _INT64(1)), _INT64(_VECTORS))
+        with cgutils.for_range(builder, parts, intp=_INT64) as part:
+            with builder.if_then(builder.load(out)):  # which the first columns of wide rows mostly tell
+                part.do_break()
+            first = builder.mul(builder.add(part.index, _INT64(1)), _INT64(_VECTORS))
+            builder.store(part_beyond(first), out)
+        return builder.zext(builder.not_(builder.load(out)), _INT64)
 
     return signature, generate
 

@@ -1,4 +1,4 @@
-"""Whether and how codes rule pairs out (`cpu_coarse`): what each way costs, by some rows that are tried."""
+"""Whether and how levels rule pairs out (`cpu_coarse`): what each way costs, by some rows that are tried."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,160 +9,148 @@ from numba import njit
 from numpy.typing import NDArray
 
 from miest_kernels.contract import Block
-from miest_kernels.cpu_coarse import in_rows
-from miest_kernels.cpu_codes import LEVELS, MOST_REACH, some_rows
+from miest_kernels.cpu_coarse import MOST_KEPT, in_rows
+from miest_kernels.cpu_levels import PANEL, Levels, levels_of, planes_of, shares
 from miest_kernels.cpu_order import Order, arranged
 from miest_kernels.cpu_tile import row_distance
 from miest_kernels.plan import together
 
-_TRIED = 16  # rows that are tried to see whether codes pay
-_SLACK = 1.5  # steps beyond a radius that codes let pass, on the whole
+_TRIED = 16  # rows that are tried to see whether levels pay
+_SAMPLE = 2 * PANEL  # rows, about, that they are tried against
+_SHORT = 2e7  # nanoseconds of a core for which nothing is tried
+_VALUES_AT_ONCE = 1 << 20  # of rows that are copied to be measured
 
 
 @dataclass(frozen=True)
 class Way:
-    """A pass over codes: of one block, the *first*, or of all (None); their step, and the order of the rows.
+    """A pass over the levels of one block, the *first*, or of all (None), in an order of the rows.
 
-    `orders` are those by each block.
+    `orders` are those by each block. In a count `inner` says that levels tell which rows must be within, too.
     """
 
     first: int | None
-    step: float
+    levels: Levels
     order: Order
     orders: Sequence[Order]
+    inner: bool = False
 
 
 def radius_way(blocks: Sequence[Block], k: int, *, counted: bool, must: bool = False) -> Way | None:
     """The quickest way to the radii by `_COSTS`.
 
-    None where floats alone are as quick, unless codes `must` be; and where there is no width to code. `counted`: each
-    block's count is wanted as well.
+    None where floats alone are as quick, unless levels `must` be. `counted`: each block's count is wanted as well.
     """
     n, tried = len(blocks[0]), _tried(blocks[0])
-    near = together([partial(_to_all, block, tried) for block in blocks])
-    joint = np.maximum.reduce(near)
+    floats = _float_cost(sum(block.shape[1] for block in blocks), blocks[0].itemsize)
+    floats += _COSTS.read * (1 + len(blocks) if counted else 1)
+    if floats * n**2 / PANEL < _SHORT and not must:
+        return None
+    joint = np.maximum.reduce(together([partial(distances, block, tried) for block in blocks]))
     joint[np.arange(_TRIED), tried] = np.inf
-    radius = np.partition(joint, k - 1, axis=1)[:, k - 1].astype(np.float64)
-    steps = [step_for(block, radius) for block in blocks]
-    if not all(_codes_by(step) for step in steps):
-        return None
-    orders = together([partial(arranged, block, radius) for block in blocks])
-    shares = [_share(apart, radius, step) for apart, step in zip(near, steps, strict=True)]
-    counts = [
-        _count_cost(block, share, order.share) if counted else 0.0
-        for block, share, order in zip(blocks, shares, orders, strict=True)
-    ]
-    first = int(np.argmin(shares))
-    columns = sum(block.shape[1] for block in blocks)
-    edges = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    radius = np.partition(joint, k - 1, axis=1)[:, k - 1]
+    orders = together([partial(arranged, block, radius.astype(np.float64)) for block in blocks])
     best = int(np.argmin([order.share for order in orders]))
-    whole = orders[best]._replace(columns=orders[best].columns + edges[best])
-    costs: dict[int | None, float] = {
-        None: _looking_cost(columns, whole.share) + _COSTS.start / n + sum(counts),
-        # The radius shrinks as rows pass, so that over all about twice as many are listed as are near at the end.
-        first: _looking_cost(blocks[first].shape[1], orders[first].share)
-        + _COSTS.start / n
-        + 2 * _COSTS.kept * shares[first]
-        + sum(cost for b, cost in enumerate(counts) if b != first),
-    }
-    if not counted or len(blocks) == 1:
-        del costs[first]
-    begin = min(costs, key=lambda way: costs[way])
-    fine = _COSTS.number * columns * blocks[0].itemsize / 4 + (3 if counted else 2) * _COSTS.read
-    if costs[begin] + _COSTS.once / n**2 > fine and not must:
-        return None
-    if begin is None:
-        return Way(None, max(steps), whole, orders)
-    return Way(begin, steps[begin], orders[begin], orders)
+    before = sum(block.shape[1] for block in blocks[:best])
+    ways = [Way(None, levels_of(blocks), orders[best]._replace(columns=orders[best].columns + before), orders)]
+    outer, _ = _shares(blocks, tried, radius, ways[0].levels)
+    costs = [_search_cost(blocks, outer, orders[best], n)]
+    if counted:
+        levels = [levels_of([block]) for block in blocks]
+        seen = [_shares([block], tried, radius, each) for block, each in zip(blocks, levels, strict=True)]
+        counts = [
+            min(_float_cost(block.shape[1], block.itemsize) + _COSTS.read, *_count_costs(block, both, order))
+            for block, both, order in zip(blocks, seen, orders, strict=True)
+        ]
+        costs[0] += sum(counts)
+        few = min(range(len(blocks)), key=lambda b: seen[b])
+        if len(blocks) > 1 and (seen[few][0] * n < MOST_KEPT or must):
+            ways.append(Way(few, levels[few], orders[few], orders))
+            costs.append(_search_cost([blocks[few]], seen[few][0], orders[few], n) + sum(counts) - counts[few])
+    cost, way = min(zip(costs, ways, strict=True), key=lambda each: each[0])
+    return way if must or cost + _COSTS.once / n**2 < floats else None
 
 
 def count_way(
     block: Block, limit: NDArray[np.floating], *, order: Order | None = None, must: bool = False
 ) -> Way | None:
     """How to count rows within these limits, in an order that is known or not; None as in `radius_way`."""
-    tried = _tried(block)
-    radius = np.maximum(limit[tried].astype(np.float64), 0)
-    step = step_for(block, radius)
-    if not _codes_by(step):
+    floats = _float_cost(block.shape[1], block.itemsize) + _COSTS.read
+    if order is None and floats * len(block) ** 2 / PANEL < _SHORT and not must:
         return None
-    order = order or arranged(block, radius)
-    share = _share(_to_all(block, tried), radius, step)
-    pays = _code_cost(block, share, order.share) + _COSTS.once / len(block) ** 2 < _float_cost(block)
-    return Way(0, step, order, [order]) if pays or must else None
-
-
-def _codes_by(step):
-    return 0 < step < np.inf and 1 / step < np.inf
+    tried, levels = _tried(block), levels_of([block])
+    radius = np.maximum(limit[tried], 0)
+    order = order or arranged(block, radius.astype(np.float64))
+    single, both = _count_costs(block, _shares([block], tried, radius, levels), order)
+    pays = min(single, both) + _COSTS.once / len(block) ** 2 < floats
+    return Way(0, levels, order, [order], both < single) if pays or must else None
 
 
 @dataclass(frozen=True)
 class _Costs:
-    """Work for a pair of rows, in 10^-8 ms; measured at n = 10,000 and 50,000.
+    """Nanoseconds of a core for a row and a panel of rows; measured at n = 10,000 and 50,000 with 4 to 784 columns."""
 
-    By floats with 4 to 784 columns, the lists and what is left of them with 10.
-    """
-
-    number: float = 1.5  # a column's difference as float32
-    read: float = 6.0  # of the distances, by a selection or a count
-    code: float = 0.55  # a column's difference as bytes
-    list: float = 1.2  # of what the codes leave
-    sifted: float = 240.0  # times the share of rows left: their distances, for a count
-    kept: float = 700.0  # times that share: their distances in the first block and the others, and the count after
-    start: float = 2e5  # over n: a row's order, the rows near by, and its nearest
-    once: float = 3e8  # over n^2: rows that are tried, coding
+    panel: float = 15.0  # to look at one
+    plane: float = 1.3  # a column's planes
+    compared: float = 4.0  # a row that levels leave,
+    vector: float = 2.0  # and each 64 bytes of it
+    near: float = 3e5  # over n: the rows near by
+    once: float = 3e9  # over n^2: rows that are tried, levels, an order
+    number: float = 8.0  # a column's differences as float32
+    read: float = 30.0  # of the distances, by a selection or a count
 
 
 _COSTS = _Costs()
 
 
-def _looking_cost(columns, looked):
-    """Of the codes, where so large a share of panels is within reach."""
-    return (_COSTS.code * columns + _COSTS.list) * looked
+def _search_cost(blocks, outer, order, n):
+    # The radius shrinks as rows pass, so that over all about twice as many are compared as are near at the end.
+    columns = sum(block.shape[1] for block in blocks)
+    return (_COSTS.panel + _COSTS.plane * columns) * order.share + _compared(blocks, 2 * outer) + _COSTS.near / n
 
 
-def _count_cost(block, share, looked):
-    return min(_float_cost(block), _code_cost(block, share, looked))
+def _count_costs(block, seen, order):
+    """By outer planes alone, and by both kinds, where such shares may and must be within."""
+    (outer, inner), columns = seen, block.shape[1]
+    single = (_COSTS.panel + _COSTS.plane * columns) * order.share + _compared([block], outer)
+    both = (_COSTS.panel + 2 * _COSTS.plane * columns) * order.share + _compared([block], outer - inner)
+    return single, both
 
 
-def _float_cost(block):
-    return _COSTS.number * block.shape[1] * block.itemsize / 4 + _COSTS.read
+def _compared(blocks, share):
+    vectors = sum(block.shape[1] * block.itemsize for block in blocks) / 64
+    return (_COSTS.compared + _COSTS.vector * vectors) * share * PANEL
 
 
-def _code_cost(block, share, looked):
-    return _looking_cost(block.shape[1], looked) + _COSTS.sifted * share
+def _float_cost(columns, itemsize):
+    return _COSTS.number * columns * itemsize / 4
 
 
-def _share(apart, radius, step):
-    """Share of the pairs that codes leave at the radius."""
-    with np.errstate(over="ignore"):
-        return float((apart < (radius + _SLACK * step)[:, None]).mean())
+def _shares(blocks, tried, radius, levels):
+    """Shares of rows that levels say may, and must, be within the radii of rows that are tried."""
+    sample, own = (
+        np.ascontiguousarray(np.hstack([block[rows] for block in blocks]))
+        for rows in (slice(None, None, max(1, len(blocks[0]) // _SAMPLE)), tried)
+    )
+    return shares(planes_of(sample, levels), len(sample), own, radius, levels)
 
 
 def _tried(block):
     return np.linspace(0, len(block) - 1, _TRIED).astype(np.intp)
 
 
-def step_for(block: Block, radius: NDArray[np.float64]) -> float:
-    """Step of the codes: a radius is most of `MOST_REACH`, and the columns, but for their tails, fit `LEVELS`."""
-    some = np.sort(some_rows(block), axis=0)
-    with np.errstate(over="ignore", invalid="ignore"):  # of columns as wide as floats go: an infinite step
-        wide = float((some[-2] - some[1]).max(initial=0.0))
-    return max(float(radius.max()) / (0.7 * MOST_REACH), wide / LEVELS)
-
-
-def _to_all(block, some):
-    return distances(in_rows(block), some)
-
-
-def distances(rows: Block, some: NDArray[np.intp]) -> NDArray[np.floating]:
+def distances(block: Block, some: NDArray[np.intp]) -> NDArray[np.floating]:
     """(some, n) max-norm distances of some rows to all."""
-    out = np.empty((len(some), len(rows)), rows.dtype)
-    _distances(rows.ctypes.data, rows.shape[1] * rows.itemsize // 64, some, rows.dtype.type(-1), out)
+    own, out = in_rows([block[some]]), np.empty((len(some), len(block)), block.dtype)
+    step = max(1, _VALUES_AT_ONCE // own.shape[1])
+    for start in range(0, len(block), step):
+        rows = in_rows([block[start : start + step]])
+        addresses = own.ctypes.data, rows.ctypes.data, own.shape[1] * own.itemsize // 64
+        _distances(*addresses, own.dtype.type(-1), out[:, start : start + step])
     return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _distances(rows, vectors, some, minus_one, out):
+def _distances(own, rows, vectors, minus_one, out):
     for j in range(out.shape[1]):
-        for i in range(some.shape[0]):
-            out[i, j] = row_distance(rows + some[i] * vectors * 64, rows + j * vectors * 64, vectors, minus_one)
+        for i in range(out.shape[0]):
+            out[i, j] = row_distance(own + i * vectors * 64, rows + j * vectors * 64, vectors, minus_one)

@@ -1,11 +1,9 @@
 """The brute-force backend beyond the contract: both tiles, both dtypes, extreme data.
 
 exact       float32 and float64 equal the reference bit for bit, with either tile, at every edge of a panel
-properties  n, number of blocks, k up to n - 1, wide data, sizes of groups and tasks; with and without codes
+properties  n, number of blocks, k up to n - 1, wide data, sizes of groups and tasks; with and without levels
 refusals    a tile that is not, or cannot run
 """
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +15,8 @@ from miest_kernels.reference import Reference
 
 ORACLE = Reference()
 TILES = ["portable", *(["avx512"] if has_avx512() else [])]
-WAYS = [Brute(tile=tile, codes=codes) for tile in TILES for codes in ("never", "always")]  # type: ignore[arg-type]
-BY_NAME = {"argvalues": WAYS, "ids": [f"{way.tile}, codes {way.codes}" for way in WAYS]}
+WAYS = [Brute(tile=tile, levels=levels) for tile in TILES for levels in ("never", "always")]  # type: ignore[arg-type]
+BY_NAME = {"argvalues": WAYS, "ids": [f"{way.tile}, levels {way.levels}" for way in WAYS]}
 DTYPES = [np.float32, np.float64]
 
 
@@ -105,15 +103,15 @@ def test_panels_hold_every_row_and_pad_with_infinity(dtype: type, n: int) -> Non
     assert edges.tolist() == [0, 2, 5]
 
 
-@pytest.mark.parametrize("codes", ["never", "always"])
-def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, codes: str) -> None:
+@pytest.mark.parametrize("levels", ["never", "always"])
+def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, levels: str) -> None:
     rng = np.random.default_rng(0)
     blocks = [rng.standard_normal((700, 50)), rng.standard_normal((700, 2))]
     expected = Brute().joint_radius_and_counts(blocks, 5)
     for rows, scratch in [(6, 0), (12, 1 << 30), (600, 0), (6000, 1 << 20)]:
         monkeypatch.setattr(cpu_brute, "task_rows", lambda n, features, rows=rows: rows)
         monkeypatch.setattr(cpu_brute, "_SCRATCH", scratch)
-        for ours, theirs in zip(Brute(codes=codes).joint_radius_and_counts(blocks, 5), expected, strict=True):
+        for ours, theirs in zip(Brute(levels=levels).joint_radius_and_counts(blocks, 5), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -122,8 +120,8 @@ def test_group_and_task_sizes_change_no_bit(monkeypatch: pytest.MonkeyPatch, cod
     ["random", "heavy tails", "rounded", "copies", "one far out", "unlike columns", "far off", "largest"],
 )
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kept", [0.0, 1e9], ids=["first block", "all columns"])
-def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str, dtype: type, kept: float) -> None:
+@pytest.mark.parametrize("first", [True, False], ids=["first block", "all columns"])
+def test_levels_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str, dtype: type, first: bool) -> None:
     """Thousands of rows, so that panels come in chunks and radii shrink on the way; on both ways to begin."""
     rng = np.random.default_rng(3)
     n = 1500
@@ -131,7 +129,7 @@ def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str,
     match case:
         case "heavy tails":
             x, y = rng.standard_cauchy((n, 9)) ** 3, rng.standard_cauchy((n, 4))
-        case "rounded":  # distances tie in bulk, on the borders of codes and off them
+        case "rounded":  # distances tie in bulk, on the borders of levels and off them
             x, y = np.round(x * 2) / 2, np.round(y, 1)
         case "copies":
             x, y = np.repeat(x[: n // 10], 10, axis=0), np.repeat(y[: n // 10], 10, axis=0)
@@ -144,26 +142,34 @@ def test_codes_rule_out_no_neighbour(monkeypatch: pytest.MonkeyPatch, case: str,
         case "largest":
             top = float(np.finfo(dtype).max)
             x, y = top * (0.8 + 1e-3 * x), top * (0.8 + 1e-3 * y)
-    monkeypatch.setattr(cpu_ways, "_COSTS", replace(cpu_ways._COSTS, kept=kept))
+    # The search of one block costs nothing, or a hundred times as much as of both.
+    searched = cpu_ways._search_cost
+    monkeypatch.setattr(
+        cpu_ways,
+        "_search_cost",
+        lambda blocks, *rest: searched(blocks, *rest) * (0 if len(blocks) > 1 else -1 if first else 100),
+    )
     blocks = [np.ascontiguousarray(block, dtype) for block in (x, y)]
-    assert (cpu_ways.radius_way(blocks, 3, counted=True, must=True).first is None) == (kept > 0)
-    agree(Brute(codes="always"), blocks, 3)
+    way = cpu_ways.radius_way(blocks, 3, counted=True, must=True)
+    assert way is not None
+    assert (way.first is not None) == first
+    agree(Brute(levels="always"), blocks, 3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_full_chunks_of_panels(dtype: type) -> None:
     rng = np.random.default_rng(4)
     blocks = [rng.standard_normal((9001, d)).astype(dtype) for d in (4, 2)]
-    coded, plain = (Brute(codes=codes) for codes in ("always", "never"))  # type: ignore[arg-type]
+    leveled, plain = (Brute(levels=levels) for levels in ("always", "never"))  # type: ignore[arg-type]
     radius, counts = plain.joint_radius_and_counts(blocks, 3)
-    for ours, theirs in zip(coded.joint_radius_and_counts(blocks, 3), (radius, counts), strict=True):
+    for ours, theirs in zip(leveled.joint_radius_and_counts(blocks, 3), (radius, counts), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(coded.kth_radius(blocks, 3), radius)
+    np.testing.assert_array_equal(leveled.kth_radius(blocks, 3), radius)
     radius[:50] = np.inf  # every row is within that
-    np.testing.assert_array_equal(coded.count_within(blocks[0], radius), plain.count_within(blocks[0], radius))
+    np.testing.assert_array_equal(leveled.count_within(blocks[0], radius), plain.count_within(blocks[0], radius))
 
 
-def test_codes_are_taken_where_they_pay() -> None:
+def test_levels_are_taken_where_they_pay() -> None:
     rng = np.random.default_rng(0)
     wide = [rng.standard_normal((6000, d)).astype(np.float32) for d in (100, 30)]
     assert cpu_ways.radius_way(wide, 3, counted=True) is not None
@@ -176,8 +182,8 @@ def test_codes_are_taken_where_they_pay() -> None:
 def test_unknown_tile_raises() -> None:
     with pytest.raises(ValueError, match="tile='sse'"):
         Brute(tile="sse")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="codes=True is not one of"):
-        Brute(codes=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="levels=True is not one of"):
+        Brute(levels=True)  # type: ignore[arg-type]
 
 
 def test_named_tile_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:

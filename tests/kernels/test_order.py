@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miest_kernels.cpu_brute import Brute
-from miest_kernels.cpu_codes import PANEL
 from miest_kernels.cpu_grow import arrange, grow, outline, sort_few
 from miest_kernels.cpu_lanes import LANES
+from miest_kernels.cpu_levels import PANEL
 from miest_kernels.cpu_order import arranged, boxes, distances_to_boxes
 from miest_kernels.cpu_sweep import sweep
 from miest_kernels.cpu_tile import has_avx512
@@ -111,11 +111,11 @@ def test_panels_out_of_reach_hold_no_neighbour(k: int, dtype: type) -> None:
     way = radius_way(blocks, k, counted=True, must=True)
     assert way is not None
     assert way.order.share < 0.9
-    radius, counts = Brute(codes="always").joint_radius_and_counts(blocks, k)
+    radius, counts = Brute(levels="always").joint_radius_and_counts(blocks, k)
     expected, expected_counts = Reference().joint_radius_and_counts(blocks, k)
     np.testing.assert_array_equal(radius, expected)
     np.testing.assert_array_equal(counts, expected_counts)
     radius[::3] = np.nan
     np.testing.assert_array_equal(
-        Brute(codes="always").count_within(blocks[0], radius), Reference().count_within(blocks[0], radius)
+        Brute(levels="always").count_within(blocks[0], radius), Reference().count_within(blocks[0], radius)
     )
