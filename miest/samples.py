@@ -121,7 +121,12 @@ class Variable:
     @cached_property
     def varying(self) -> NDArray[np.bool_]:
         """(d,) whether the column has more than one value."""
-        return np.asarray((self.values != self.values[:1]).any(axis=0))
+        found = np.zeros(self.d, np.bool_)
+        for rows in self._slices():
+            found |= (self.values[rows] != self.values[:1]).any(axis=0)
+            if found.all():
+                break
+        return found
 
     @cached_property
     def standardized(self) -> NDArray[np.floating]:
@@ -142,12 +147,15 @@ class Variable:
         Nothing is subtracted unless the offset is large: then the median is. So no bit depends on the order of rows.
         """
         numbers, unit = self.numbers, self.unit
+        origin, mean, *_ = self._moments
         with np.errstate(over="ignore"):
-            far = np.abs(numbers.mean(axis=0, dtype=np.float64)) > 8 * unit
+            far = np.flatnonzero(np.abs(origin + mean) > 8 * unit)
+        offset = np.zeros(self.d)
+        for column in far:
+            offset[column] = np.median(numbers[:, column].astype(np.float64))
         out = np.empty(numbers.shape, numbers.dtype)
-        for column in range(self.d):
-            wide = numbers[:, column].astype(np.float64)
-            out[:, column] = (wide - np.median(wide) if far[column] else wide) / unit[column]
+        for rows in self._slices():
+            out[rows] = (numbers[rows] - offset) / unit
         return out
 
     @cached_property
@@ -181,10 +189,13 @@ class Variable:
 
     def _beyond(self, origin: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Some rows at a time, float64, less the origin: so a large offset costs nothing."""
-        step = max(1, _NUMBERS_AT_ONCE // self.d)
-        for start in range(0, self.n, step):
-            rows = slice(start, start + step)
+        for rows in self._slices():
             yield rows, self.numbers[rows] - origin
+
+    def _slices(self) -> Iterator[slice]:
+        """Some rows at a time."""
+        step = max(1, _NUMBERS_AT_ONCE // self.d)
+        return (slice(start, start + step) for start in range(0, self.n, step))
 
     @cached_property
     def tie_fraction(self) -> float:

@@ -312,8 +312,14 @@ def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.
     prepare(arguments, standardize)
     points = [variable.rescaled if standardize else variable.numbers for variable in arguments]
     dtype = np.result_type(*points)
-    kept = [p[:, v.varying] if v.varying.any() else p[:, :1] for p, v in zip(points, arguments, strict=True)]
-    return [np.ascontiguousarray(block, dtype) for block in kept]
+    return [np.ascontiguousarray(_kept(p, v.varying), dtype) for p, v in zip(points, arguments, strict=True)]
+
+
+def _kept(points: NDArray[np.floating], varying: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """The varying columns, or the first, in place where these are all."""
+    if varying.all():
+        return points
+    return points[:, varying] if varying.any() else points[:, :1]
 
 
 def resolved(backend: str | Neighbours, n: int, d: int, *, on_device: bool = False) -> Neighbours:
