@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from miest_kernels.cuda_arrays import is_on_device
 from miest_kernels.plan import together
+from miest_kernels.storage import converted, room_for
 
 Kind = Literal["continuous", "discrete"]
 
@@ -135,7 +136,7 @@ class Variable:
         Computed in float64, returned in the dtype of `numbers`.
         """
         origin, mean, largest, spread = self._moments
-        out = np.empty(self.numbers.shape, self.numbers.dtype)
+        out = room_for(self.numbers.shape, self.numbers.dtype, self.numbers)
         for rows, part in self._beyond(origin):
             out[rows] = (part - mean) / largest / spread
         return out
@@ -153,7 +154,7 @@ class Variable:
         offset = np.zeros(self.d)
         for column in far:
             offset[column] = np.median(numbers[:, column].astype(np.float64))
-        out = np.empty(numbers.shape, numbers.dtype)
+        out = room_for(numbers.shape, numbers.dtype, numbers)
         for rows in self._slices():
             out[rows] = (numbers[rows] - offset) / unit
         return out
@@ -294,7 +295,7 @@ def as_floats(values: NDArray[Any], name: str) -> NDArray[np.floating]:
             "(MixedKSG, Ross, PlugIn), or pass numbers."
         )
     if values.dtype == np.float16:
-        return values.astype(np.float32)
+        return converted(values, np.float32)
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
         largest = max(abs(int(values.min())), abs(int(values.max())))
         if largest > _EXACT_INTEGERS:
@@ -303,7 +304,7 @@ def as_floats(values: NDArray[Any], name: str) -> NDArray[np.floating]:
                 "offset, or wrap it in miest.discrete."
             )
     with np.errstate(over="ignore"):
-        wide = values.astype(np.float64)
+        wide = converted(values, np.float64)
     if values.dtype.kind == "f" and not np.isfinite(wide).all():
         raise DataError(f"{name} has values beyond the range of float64: rescale it.")
     return wide

@@ -38,6 +38,7 @@ from miest_kernels.cpu_tile import (
 )
 from miest_kernels.cpu_ways import Way, count_way, radius_way
 from miest_kernels.plan import map_rows
+from miest_kernels.storage import room_for
 
 _TASK_ROWS = 64 * ROWS
 _TASK_PAIRS = 20_000_000  # enough work to a task that handing it out costs nothing
@@ -169,8 +170,9 @@ def pack(blocks: Sequence[Block]) -> tuple[NDArray[np.floating], NDArray[np.intp
     """
     n, wide = blocks[0].shape[0], panel_rows(blocks[0].dtype)
     edges = np.cumsum([0, *(block.shape[1] for block in blocks)], dtype=np.intp)
-    panels = np.full((-(-n // wide), edges[-1], wide), np.inf, blocks[0].dtype)
+    panels = room_for((-(-n // wide), int(edges[-1]), wide), blocks[0].dtype, *blocks)
     whole = n // wide
+    panels[whole:] = np.inf
     for block, first, last in zip(blocks, edges, edges[1:], strict=False):
         panels[:whole, first:last] = block[: whole * wide].reshape(whole, wide, last - first).transpose(0, 2, 1)
         panels[whole:, first:last, : n - whole * wide] = block[whole * wide :].T

@@ -31,7 +31,9 @@ from miest_kernels.cpu_levels import (
 from miest_kernels.cpu_order import AS_THEY_ARE, Order, distances_to_boxes
 from miest_kernels.cpu_pair_tile import frozen
 from miest_kernels.cpu_tile import replace_first, row_below, row_distance
+from miest_kernels.storage import room_for
 
+_VALUES_AT_ONCE = 1 << 20  # of rows that are put in order
 _NEAR = 64  # rows, of one word of a plane, that are compared to begin with
 _FRESH = 0.97  # of the radius that the ends were last taken from: ends are taken anew below it
 MOST_KEPT = 128  # rows, of each query, that are near in the first block
@@ -42,11 +44,15 @@ def in_rows(blocks: Sequence[Block], order: Order = AS_THEY_ARE) -> Block:
     """The rows of blocks side by side, in an order; each of whole 64-byte vectors, which zeros fill up."""
     n, dtype, d = len(blocks[0]), blocks[0].dtype, sum(block.shape[1] for block in blocks)
     lanes = 64 // dtype.itemsize
-    rows = np.zeros((n, -(-d // lanes) * lanes), dtype)
-    first = 0
-    for block in blocks:
-        rows[:, first : first + block.shape[1]] = block[order.rows]
-        first += block.shape[1]
+    rows = room_for((n, -(-d // lanes) * lanes), dtype, *blocks)
+    step = max(1, _VALUES_AT_ONCE // max(1, rows.shape[1]))
+    for start in range(0, n, step):
+        part, first = slice(start, min(start + step, n)), 0
+        for block in blocks:
+            here = block[part] if isinstance(order.rows, slice) else block[order.rows[part]]
+            rows[part, first : first + block.shape[1]] = here
+            first += block.shape[1]
+        rows[part, first:] = 0
     return rows
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from miest_kernels.contract import Block
 from miest_kernels.plan import together
+from miest_kernels.storage import room_for
 
 PANEL = 512  # rows to a panel, one bit each in a plane
 WORDS = PANEL // 64  # of 64 bits, a plane
@@ -73,19 +74,11 @@ def some_rows(block: Block) -> NDArray[np.float64]:
 def planes_of(rows: Block, levels: Levels) -> NDArray[np.uint64]:
     """The planes of all rows: (panels, d, levels + 1, WORDS)."""
     d = len(levels.low)
-    planes = room((-(-len(rows) // PANEL), d, levels.number + 1, WORDS))
+    planes = room_for((-(-len(rows) // PANEL), d, levels.number + 1, WORDS), np.uint64, rows)
     step = max(1, _TASK_VALUES // (d * PANEL))
     starts = range(0, len(planes), step)
     together([partial(_fill, rows[s * PANEL : (s + step) * PANEL], *levels, planes[s : s + step]) for s in starts])
     return planes
-
-
-def room(shape: tuple[int, ...]) -> NDArray[np.uint64]:
-    """An array of words that begins at a multiple of 64 bytes."""
-    size = int(np.prod(shape))
-    words = np.empty(size + WORDS, np.uint64)
-    skip = (-words.ctypes.data % 64) // 8
-    return words[skip : skip + size].reshape(shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -48,6 +48,7 @@ from miest.traits import (
     skew_doubt,
 )
 from miest_kernels import Neighbours, neighbours
+from miest_kernels.storage import converted
 
 SATURATED_ABOVE = 0.7
 """Share of the ceiling above which a value is flagged."""
@@ -312,7 +313,7 @@ def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.
     prepare(arguments, standardize)
     points = [variable.rescaled if standardize else variable.numbers for variable in arguments]
     dtype = np.result_type(*points)
-    return [np.ascontiguousarray(_kept(p, v.varying), dtype) for p, v in zip(points, arguments, strict=True)]
+    return [converted(_kept(p, v.varying), dtype) for p, v in zip(points, arguments, strict=True)]
 
 
 def _kept(points: NDArray[np.floating], varying: NDArray[np.bool_]) -> NDArray[np.floating]:
