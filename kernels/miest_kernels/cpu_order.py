@@ -17,7 +17,7 @@ from miest_kernels.contract import Block
 from miest_kernels.cpu_grow import arrange, outline
 from miest_kernels.cpu_lanes import LANES
 from miest_kernels.cpu_levels import PANEL, some_rows
-from miest_kernels.cpu_tile import ROWS, has_avx512
+from miest_kernels.cpu_tile import has_avx512
 
 
 class Order(NamedTuple):
@@ -32,22 +32,23 @@ class Order(NamedTuple):
 
 
 AS_THEY_ARE = Order(slice(None), np.zeros(0, np.intp), 1.0)
-_FEW, _MANY = 2, 8  # columns to halve, the widest
-_TRIED = 64  # groups of rows whose reach is tried
+_MANY = 8  # columns to halve, the widest
+_CUTS = 4  # parts, at least, that each of few columns is cut in
+_TRIED = 64  # rows whose reach is tried
 _IDLE = 0.95  # share of panels within reach from which an order is not worth its copies
 
 
 def arranged(block: Block, radii: NDArray[np.float64]) -> Order:
     """The better of two orders, where rows reach as far as such radii."""
-    # Of a group of rows the one that reaches farthest decides.
-    some, radius = np.sort(some_rows(block), axis=0), np.sort(radii)[3 * len(radii) // 4]
+    some, radius = np.sort(some_rows(block), axis=0), np.sort(radii)[len(radii) // 2]
     with np.errstate(over="ignore"):  # of columns as wide as floats go
         spread = some[-len(some) // 10 - 1] - some[len(some) // 10]
     widest = np.argsort(-spread)[:_MANY]
     columns = np.ascontiguousarray(block[:, widest].T)
     first, last, _ = outline(-(-len(block) // LANES), PANEL // LANES)
     found = AS_THEY_ARE
-    for number in sorted({min(_FEW, len(columns)), len(columns)}):
+    few = max(1, int(np.log(len(block) / PANEL) / np.log(_CUTS)))
+    for number in sorted({min(few, len(columns)), len(columns)}):
         order = arrange(columns[:number], 1, first, last, 1, not has_avx512()).astype(np.intp)
         share = _share_within(columns[:number], order, radius)
         if share < min(found.share, _IDLE):
@@ -81,14 +82,10 @@ def _share_within(columns, order, radius):
         for i in range(n):
             value, p = columns[c, order[i]], i // PANEL
             low[p, c], high[p, c] = min(low[p, c], value), max(high[p, c], value)
-    least, most = np.empty(d, columns.dtype), np.empty(d, columns.dtype)
-    gaps, groups, within = np.empty(panels, columns.dtype), (n + ROWS - 1) // ROWS, 0
+    row, gaps, within = np.empty(d, columns.dtype), np.empty(panels, columns.dtype), 0
     for tried in range(_TRIED):
-        start = tried * groups // _TRIED * ROWS
         for c in range(d):
-            least[c] = most[c] = columns[c, order[start]]
-            for i in range(start, min(start + ROWS, n)):
-                least[c], most[c] = min(least[c], columns[c, order[i]]), max(most[c], columns[c, order[i]])
-        distances_to_boxes(least, most, low, high, gaps)
+            row[c] = columns[c, order[tried * n // _TRIED]]
+        distances_to_boxes(row, row, low, high, gaps)
         within += (gaps < radius).sum()
     return within / (_TRIED * panels)

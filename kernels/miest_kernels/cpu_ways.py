@@ -18,7 +18,7 @@ from miest_kernels.plan import together
 _TRIED = 16  # rows that are tried to see whether levels pay
 _SAMPLE = 2 * PANEL  # rows, about, that they are tried against
 _SHORT = 2e7  # nanoseconds of a core for which nothing is tried
-_VALUES_AT_ONCE = 1 << 20  # of rows that are copied to be measured
+_VALUES_AT_ONCE = 1 << 18  # of rows that are copied to be measured
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ def radius_way(blocks: Sequence[Block], k: int, *, counted: bool, must: bool = F
     floats += _COSTS.read * (1 + len(blocks) if counted else 1)
     if floats * n**2 / PANEL < _SHORT and not must:
         return None
-    joint = np.maximum.reduce(together([partial(distances, block, tried) for block in blocks]))
-    joint[np.arange(_TRIED), tried] = np.inf
-    radius = np.partition(joint, k - 1, axis=1)[:, k - 1]
+    radius = kth_distances(blocks, tried, k)
     orders = together([partial(arranged, block, radius.astype(np.float64)) for block in blocks])
     best = int(np.argmin([order.share for order in orders]))
     before = sum(block.shape[1] for block in blocks[:best])
@@ -138,15 +136,23 @@ def _tried(block):
     return np.linspace(0, len(block) - 1, _TRIED).astype(np.intp)
 
 
-def distances(block: Block, some: NDArray[np.intp]) -> NDArray[np.floating]:
-    """(some, n) max-norm distances of some rows to all."""
-    own, out = in_rows([block[some]]), np.empty((len(some), len(block)), block.dtype)
+def kth_distances(blocks: Sequence[Block], some: NDArray[np.intp], k: int) -> NDArray[np.floating]:
+    """Joint distance of some rows to their k-th nearest."""
+    n, own = len(blocks[0]), in_rows([block[some] for block in blocks])
     step = max(1, _VALUES_AT_ONCE // own.shape[1])
-    for start in range(0, len(block), step):
-        rows = in_rows([block[start : start + step]])
-        addresses = own.ctypes.data, rows.ctypes.data, own.shape[1] * own.itemsize // 64
-        _distances(*addresses, own.dtype.type(-1), out[:, start : start + step])
-    return out
+    parts = together([partial(_nearest, blocks, own, some, k, slice(s, min(s + step, n))) for s in range(0, n, step)])
+    radius: NDArray[np.floating] = np.partition(np.hstack(parts), k - 1, axis=1)[:, k - 1]
+    return radius
+
+
+def _nearest(blocks, own, some, k, part):
+    """(some, at most k) smallest distances to a part of the rows."""
+    rows = in_rows([block[part] for block in blocks])
+    found = np.empty((len(own), len(rows)), own.dtype)
+    _distances(own.ctypes.data, rows.ctypes.data, own.shape[1] * own.itemsize // 64, own.dtype.type(-1), found)
+    here = np.flatnonzero((some >= part.start) & (some < part.stop))
+    found[here, some[here] - part.start] = np.inf
+    return np.partition(found, k - 1, axis=1)[:, :k] if k < found.shape[1] else found
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
