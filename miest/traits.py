@@ -22,11 +22,13 @@ from scipy.stats import rankdata
 
 from miest.result import Flag
 from miest.samples import Variable
+from miest_kernels.storage import columns_of, side_by_side
 
 Doubts = list[tuple[Flag, str]]
 Matrix = NDArray[np.float64]
 
 _QUERIES = 1_000
+_NUMBERS_AT_ONCE = 1 << 24  # of columns that are sorted
 _UNEVEN_BELOW = 0.65  # of `normality`: below it are log-normal and cubed Gaussian margins, above it exponential ones
 _STEPS = 10  # growth steps looked at for copies: groups of up to 10
 _TREE_UP_TO = 12  # columns; beyond, all distances by matrix products are faster than a tree
@@ -63,9 +65,13 @@ def normality(variable: Variable) -> Matrix:
     statistics; read as the size of the departure, not as a test.
     """
     scores = normal_scores(np.arange(variable.n)[:, None])[:, 0]
-    columns = np.sort(variable.standardized[:, variable.varying], axis=0)
-    squares = np.square(columns, dtype=np.float64).sum(axis=0)
-    return np.asarray(np.square(scores @ columns) / (scores @ scores * squares))
+    varying, found = np.flatnonzero(variable.varying), []
+    step = max(1, _NUMBERS_AT_ONCE // variable.n)
+    for first in range(0, max(1, len(varying)), step):
+        columns = np.sort(variable.standardized[:, varying[first : first + step]], axis=0)
+        squares = np.square(columns, dtype=np.float64).sum(axis=0)
+        found.append(np.square(scores @ columns) / (scores @ scores * squares))
+    return np.concatenate(found)
 
 
 # Neighbours
@@ -145,9 +151,8 @@ def intrinsic_dimension(*arguments: Variable) -> float:
 
 def _joint(arguments: Sequence[Variable]) -> Matrix:
     """Standardised varying columns of the continuous arguments side by side, (n, d)."""
-    real = [v.standardized[:, v.varying] for v in arguments if not v.is_discrete]
-    n = arguments[0].n
-    return np.ascontiguousarray(np.hstack([np.zeros((n, 0)), *real]), np.float64)
+    real = [columns_of(v.standardized, v.varying) for v in arguments if not v.is_discrete]
+    return side_by_side([np.zeros((arguments[0].n, 0)), *real], np.float64)
 
 
 def _queries(n: int, most: int) -> NDArray[np.intp]:

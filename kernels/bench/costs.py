@@ -2,7 +2,7 @@
 
 ``python kernels/bench/costs.py --out DIR`` times both on Gaussian pairs, fits ::
 
-    brute force     seconds = n^2 (a + b d) + c n
+    brute force     seconds = n^1.5 (a + b d) + c n,   a, b, c >= 0
     tree            ln(seconds / n) = a + b d + c d ln n
 
 by least squares of relative errors, large ones weighed less since some cells meet a busy machine, and writes
@@ -53,10 +53,12 @@ def fitted(cells: list[tuple[str, int, int, float]]) -> dict[str, list[float]]:
         if name == "tree":
             terms, aim = np.stack([np.ones_like(n), d, d * np.log(n)], 1), np.log(t / n)
         else:
-            terms, aim = np.stack([n**2, n**2 * d, n], 1) / t[:, None], np.ones_like(t)
+            terms, aim = np.stack([n**1.5, n**1.5 * d, n], 1) / t[:, None], np.ones_like(t)
         unit = np.abs(terms).max(axis=0)
-        start = np.linalg.lstsq(terms / unit, aim, rcond=None)[0]
-        found = least_squares(_missed, start, args=(terms / unit, aim), loss="soft_l1", f_scale=0.1).x / unit
+        least = -np.inf if name == "tree" else 0.0
+        start = np.maximum(np.linalg.lstsq(terms / unit, aim, rcond=None)[0], least + 1e-9)
+        robust = {"loss": "soft_l1", "f_scale": 0.1, "bounds": (least, np.inf)}
+        found = least_squares(_missed, start, args=(terms / unit, aim), **robust).x / unit
         out[name] = [float(f"{value:.4g}") for value in found]
     return out
 

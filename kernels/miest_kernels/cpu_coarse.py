@@ -59,7 +59,8 @@ def in_rows(blocks: Sequence[Block], order: Order = AS_THEY_ARE) -> Block:
 def nearest_rows(start, stop, planes, rows, levels, columns, low, high, rest, k):
     """Block function: distance of rows start to stop to their k-th nearest, and how many rows are nearer in `rows`.
 
-    `rest` holds further columns of the rows, (n, 0) if there are none. A count that is -1 was too long to keep.
+    `rest` holds further columns of the rows, (n, 0) if there are none; nothing is counted then. A count of -1: more
+    than are kept.
     """
     radius, count = np.empty(stop - start, rows.dtype), np.empty(stop - start, np.intp)
     source = _source(start, stop, planes, rows, levels, columns, low, high)
@@ -267,7 +268,7 @@ def _met(planes, plane_bytes, ends, near, found):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _within_reach(apart, limits, near):
-    """Write the places of limits that are more than so far apart; how many."""
+    """Write which queries have limits beyond their distance to a box; how many."""
     found = 0
     for i in range(limits.shape[0]):  # without a branch, which could not be foreseen
         near[found] = i

@@ -1,4 +1,4 @@
-"""Columns in levels, as bits: 512 rows to an instruction, which say of most pairs that they are too far apart.
+"""Columns in levels, as bits: those of 512 rows at a time say of most pairs that they are too far apart.
 
 A value becomes the number of its level, ``(value - low) * scale`` rounded down and cut to ``0 .. levels - 1``, which
 never falls where the value rises. Rows come in panels of `PANEL`; for each panel, column and number l from 0 to

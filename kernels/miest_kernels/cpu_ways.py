@@ -92,7 +92,7 @@ class _Costs:
     compared: float = 4.0  # a row that levels leave,
     vector: float = 2.0  # and each 64 bytes of it
     near: float = 3e5  # over n: the rows near by
-    once: float = 3e9  # over n^2: rows that are tried, levels, an order
+    once: float = 1e9  # over n^2: levels, rows in order
     number: float = 8.0  # a column's differences as float32
     read: float = 30.0  # of the distances, by a selection or a count
 
@@ -103,14 +103,16 @@ _COSTS = _Costs()
 def _search_cost(blocks, outer, order, n):
     # The radius shrinks as rows pass, so that over all about twice as many are compared as are near at the end.
     columns = sum(block.shape[1] for block in blocks)
-    return (_COSTS.panel + _COSTS.plane * columns) * order.share + _compared(blocks, 2 * outer) + _COSTS.near / n
+    looks = (_COSTS.panel + _COSTS.plane * columns) * order.share
+    return looks + _compared(blocks, min(2 * outer, order.share)) + _COSTS.near / n
 
 
 def _count_costs(block, seen, order):
     """By outer planes alone, and by both kinds, where such shares may and must be within."""
     (outer, inner), columns = seen, block.shape[1]
-    single = (_COSTS.panel + _COSTS.plane * columns) * order.share + _compared([block], outer)
-    both = (_COSTS.panel + 2 * _COSTS.plane * columns) * order.share + _compared([block], outer - inner)
+    single = (_COSTS.panel + _COSTS.plane * columns) * order.share + _compared([block], min(outer, order.share))
+    doubtful = min(outer - inner, order.share)
+    both = (_COSTS.panel + 2 * _COSTS.plane * columns) * order.share + _compared([block], doubtful)
     return single, both
 
 

@@ -109,7 +109,7 @@ def prefers_cuda(seconds: float, pair_dims: float, *, on_device: bool) -> bool:
     return on_device or 2 * (pair_dims / (device.multiprocessors * 64 * 0.85e9) + 0.01) < seconds
 
 
-COSTS = {"cpu": (3.478e-11, 1.165e-11, 1.417e-06), "tree": (-14.18, -0.09649, 0.02535)}
+COSTS = {"cpu": (2.857e-19, 1.216e-09, 1.41e-06), "tree": (-14.22, -0.07982, 0.02322)}
 """Fitted by ``kernels/bench/costs.py``, on a machine of `_THREADS` threads."""
 _THREADS = 2
 _FEWEST_FITTED = 1000  # rows; with fewer the fit would have the tree gain by every dimension
@@ -118,11 +118,12 @@ _FEWEST_FITTED = 1000  # rows; with fewer the fit would have the tree gain by ev
 def seconds_by(name: str, n: int, d: int) -> float:
     """What "cpu" and "tree" take for the radii and counts of n rows in d joint dimensions, about, where it was fitted.
 
-    ``n^2 (a + b d) + c n`` by brute force, ``n exp(a + b d + c d ln n)`` by the tree.
+    ``n^1.5 (a + b d) + c n`` by brute force, which leaves out the more pairs the more rows there are, and
+    ``n exp(a + b d + c d ln n)`` by the tree.
     """
     a, b, c = COSTS[name]
     if name == "cpu":
-        return n * n * (a + b * d) + c * n
+        return math.sqrt(n) * n * (a + b * d) + c * n
     return n * math.exp(min(a + b * d + c * d * math.log(max(n, _FEWEST_FITTED)), 50.0))
 
 

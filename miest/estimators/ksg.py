@@ -48,7 +48,7 @@ from miest.traits import (
     skew_doubt,
 )
 from miest_kernels import Neighbours, neighbours
-from miest_kernels.storage import converted
+from miest_kernels.storage import columns_of, converted, room_for, side_by_side
 
 SATURATED_ABOVE = 0.7
 """Share of the ceiling above which a value is flagged."""
@@ -134,7 +134,7 @@ class KSG(Estimator):
     def blocks(self, arguments: Sequence[Variable]) -> list[NDArray[np.floating]]:
         """The varying columns of each argument as they are compared."""
         points = blocks(arguments, self.standardize)
-        return [normal_scores(block).astype(block.dtype) for block in points] if self.normal_scores else points
+        return [_scored(block) for block in points] if self.normal_scores else points
 
     def estimate(self, x: Any, y: Any = None, *, given: Any = None, seed: int | None = None) -> MIResult:
         """Estimate I(X;Y), or I(X;Y|Z) with ``given=z``; see `Estimator.estimate`."""
@@ -152,7 +152,7 @@ class KSG(Estimator):
         backend = resolved(self.neighbours, n, d, on_device=any(v.on_device for v in arguments))
         if given is not None:
             xs, ys, zs = points
-            points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
+            points = [side_by_side([xs, zs]), side_by_side([ys, zs]), zs]
         radius, counts, whole = neighbourhoods(backend, points, self.k, self.variant)
         typical = median(radius)
         offset = 2 - self.variant  # variant 2 counts the neighbours themselves
@@ -313,14 +313,16 @@ def blocks(arguments: Sequence[Variable], standardize: bool) -> list[NDArray[np.
     prepare(arguments, standardize)
     points = [variable.rescaled if standardize else variable.numbers for variable in arguments]
     dtype = np.result_type(*points)
-    return [converted(_kept(p, v.varying), dtype) for p, v in zip(points, arguments, strict=True)]
+    kept = [v.varying if v.varying.any() else np.arange(v.d) == 0 for v in arguments]
+    return [converted(columns_of(p, columns), dtype) for p, columns in zip(points, kept, strict=True)]
 
 
-def _kept(points: NDArray[np.floating], varying: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """The varying columns, or the first, in place where these are all."""
-    if varying.all():
-        return points
-    return points[:, varying] if varying.any() else points[:, :1]
+def _scored(block: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Normal scores of each column, in the dtype of the block."""
+    out = room_for(block.shape, block.dtype, block)
+    for column in range(block.shape[1]):
+        out[:, column] = normal_scores(block[:, column, None])[:, 0]
+    return out
 
 
 def resolved(backend: str | Neighbours, n: int, d: int, *, on_device: bool = False) -> Neighbours:

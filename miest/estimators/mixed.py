@@ -49,6 +49,7 @@ from miest.estimators.subsampling import (
 from miest.result import Diagnostics, Flag, MIResult
 from miest.samples import DataError, Variable, variables
 from miest_kernels import Neighbours
+from miest_kernels.storage import side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +299,7 @@ def _points(arguments: Sequence[Variable], codes: Sequence[NDArray[np.intp]]) ->
     for variable, code, several in zip(arguments, codes, columns, strict=True):
         if variable.is_discrete or code.any():
             several.append((code[:, None] * apart).astype(dtype))
-    return [np.hstack(several) for several in columns]
+    return [several[0] if len(several) == 1 else side_by_side(several) for several in columns]
 
 
 def _neighbourhoods(
@@ -309,7 +310,7 @@ def _neighbourhoods(
         return _same_symbols(codes)
     if len(points) == 3:
         xs, ys, zs = points
-        points = [np.hstack([xs, zs]), np.hstack([ys, zs]), zs]
+        points = [side_by_side([xs, zs]), side_by_side([ys, zs]), zs]
     radius, counts = near.joint_radius_and_counts(points, k)
     k_each = np.full(radius.size, k)
     cells = _cells(codes)
@@ -325,7 +326,7 @@ def _neighbourhoods(
     if tied.any():
         at = np.where(tied, 0, -1).astype(radius.dtype)
         counts = np.where(tied, [near.count_within(block, at, closed=True) + 1 for block in points], counts)
-        joint = near.count_within(np.hstack(points), at, closed=True) + 1
+        joint = near.count_within(side_by_side(points), at, closed=True) + 1
         k_each = np.where(tied, joint, k_each)
     return radius, k_each, counts
 
@@ -344,7 +345,7 @@ def _reach_in_cell(
     points: list[NDArray[np.floating]], cells: NDArray[np.intp], rows: NDArray[np.bool_]
 ) -> NDArray[np.floating]:
     """Largest joint distance from each of the given rows to the rows of its own cell; cells have at most k rows."""
-    joint = np.hstack(points)
+    joint = side_by_side(points)
     order = np.argsort(cells, kind="stable")
     starts = np.searchsorted(cells[order], np.arange(cells.max() + 2))
     out = np.empty(int(rows.sum()), joint.dtype)
@@ -421,7 +422,7 @@ def _rounded(
     if not named:
         return []
     reach = radius * radius.dtype.type(1 + 16 * np.finfo(radius.dtype).eps)  # equal steps differ in their last bits
-    crowded = near.count_within(np.hstack(points), reach, closed=True) > k_each
+    crowded = near.count_within(side_by_side(points), reach, closed=True) > k_each
     share = float((crowded & (radius > 0)).mean())
     if share <= TIED_ABOVE:
         return []

@@ -17,7 +17,7 @@ import pytest
 import miest
 from miest_kernels import storage
 from miest_kernels.cpu_brute import Brute
-from miest_kernels.storage import converted, on_disk, room_for
+from miest_kernels.storage import columns_of, converted, on_disk, room_for, side_by_side
 
 
 @pytest.fixture
@@ -67,8 +67,18 @@ def test_files_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch, mapped: np.
 
 def test_no_space_says_where(monkeypatch: pytest.MonkeyPatch, mapped: np.memmap, tmp_path: Path) -> None:
     monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(OSError, match=rf"GiB .*do not fit in {tmp_path}: set TMPDIR"):
+    with pytest.raises(OSError, match=rf"no temporary file of 524288.0 GiB, .* in {tmp_path} .*: set TMPDIR"):
         room_for((2**47,), np.float32, mapped)
+    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(storage, "_LARGE", 0)
+    with pytest.raises(OSError, match=r"missing \(No such file or directory\): set TMPDIR"):
+        room_for((100,), np.float32, mapped)
+
+
+def test_data_in_memory_need_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(storage, "_memory", lambda: 4000)
+    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "missing"))
+    assert not on_disk(room_for((5000,), np.float64))
 
 
 def test_conversion_copies_what_it_must(mapped: np.memmap) -> None:
@@ -77,6 +87,42 @@ def test_conversion_copies_what_it_must(mapped: np.memmap) -> None:
         out = converted(other, np.float32)
         assert out.flags.c_contiguous
         np.testing.assert_array_equal(out, other.astype(np.float32))
+
+
+def test_columns_and_neighbours_of_arrays(monkeypatch: pytest.MonkeyPatch, mapped: np.memmap) -> None:
+    chosen = np.arange(40) % 3 > 0
+    assert columns_of(mapped, np.ones(40, bool)) is mapped
+    for large in (10**9, 0):
+        monkeypatch.setattr(storage, "_LARGE", large)
+        monkeypatch.setattr(storage, "_BYTES_AT_ONCE", 5000)
+        part = columns_of(mapped, chosen)
+        np.testing.assert_array_equal(part, mapped[:, chosen])
+        joined = side_by_side([mapped, np.zeros((1200, 0)), part.astype(np.float64)])
+        np.testing.assert_array_equal(joined, np.hstack([mapped, part]))
+        assert joined.dtype == np.float64
+        assert on_disk(part) == on_disk(joined) == (large == 0)
+
+
+@pytest.mark.parametrize("case", ["constant columns", "given", "normal scores", "another dtype"])
+def test_what_is_compared_stays_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str) -> None:
+    values = np.random.default_rng(0).standard_normal((800, 12)).astype(np.float32)
+    values[:, [2, 7]] = 0
+    np.save(tmp_path / "z.npy", values)
+    z = np.load(tmp_path / "z.npy", mmap_mode="r")
+    monkeypatch.setattr(storage, "_LARGE", 0)
+    seen: list[np.ndarray] = []
+    searched = Brute.joint_radius_and_counts
+
+    def spied(self: Brute, blocks: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+        seen.extend(blocks)
+        return searched(self, blocks, k)
+
+    monkeypatch.setattr(Brute, "joint_radius_and_counts", spied)
+    estimator = miest.KSG(neighbours="cpu", level=None, normal_scores=case == "normal scores")
+    y = z[:, 5:10].astype(np.float64) if case == "another dtype" else z[:, 5:10]
+    estimator.estimate(z[:, :5], y, given=z[:, 10:] if case == "given" else None)
+    assert [on_disk(block) for block in seen] == [True, case != "another dtype", True][: len(seen)]
+    assert len(seen) == (3 if case == "given" else 2)
 
 
 @pytest.mark.parametrize("levels", ["always", "never"])
@@ -122,7 +168,7 @@ def call(x, label):
         return miest.Binning(bins=30).estimate(x).value
     if mode == "kde":
         return miest.KDE(noise_var=100.0).estimate(x[:30_000]).value
-    return miest.KSG(neighbours="cpu", checks=False, level=None).estimate(x, label).value
+    return miest.KSG(neighbours="cpu").estimate(x, label).value
 noise = rng.standard_normal((100_000, 3)).astype(np.float32)
 call(small, noise[:4000])  # compiles
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
@@ -140,6 +186,7 @@ def test_little_memory_beside_200_mb_on_disk(tmp_path: Path, mode: str) -> None:
     mixing = rng.standard_normal((6, 512))
     for start in range(0, len(x), 5000):
         x[start : start + 5000] = np.tanh(rng.standard_normal((5000, 6)) @ mixing)
+        x[start : start + 5000, 7] = 0  # a unit that is dead
     x.flush()
     run = subprocess.run(
         [sys.executable, "-c", _LITTLE, mode, tmp_path / "x.npy"], capture_output=True, text=True, check=False
