@@ -47,7 +47,7 @@ _SCRATCH = 32 << 20  # bytes of distances that a group may hold, where one tile 
 
 @dataclass(frozen=True, kw_only=True)
 class Brute(Neighbours):
-    """All pairs by blocks of rows: O(n^2 d) time, O(n) memory, indifferent to dimension, ties and tails.
+    """All pairs by blocks of rows: O(n^2 d) time, O(n d) memory, indifferent to dimension, ties and tails.
 
     Parameters
     ----------

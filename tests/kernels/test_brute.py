@@ -173,7 +173,8 @@ def test_levels_are_taken_where_they_pay() -> None:
     rng = np.random.default_rng(0)
     wide = [rng.standard_normal((6000, d)).astype(np.float32) for d in (100, 30)]
     assert cpu_ways.radius_way(wide, 3, counted=True) is not None
-    assert cpu_ways.radius_way([np.zeros((6000, 100)), np.zeros((6000, 2))], 3, counted=True) is None
+    tailed = [rng.standard_cauchy((6000, d)) ** 3 for d in (30, 10)]  # most rows are in one level
+    assert cpu_ways.radius_way(tailed, 3, counted=True) is None
     radius = Brute().kth_radius(wide, 3)
     assert cpu_ways.count_way(wide[0], radius) is not None
     assert cpu_ways.count_way(wide[1], radius) is None  # nearly all rows are within it in these columns
