@@ -22,7 +22,6 @@ from miest_kernels.cpu_levels import (
     PANEL,
     WORDS,
     certain,
-    first_bit,
     inner_ends,
     meet,
     meet_both,
@@ -30,7 +29,7 @@ from miest_kernels.cpu_levels import (
 )
 from miest_kernels.cpu_order import AS_THEY_ARE, Order, distances_to_boxes
 from miest_kernels.cpu_pair_tile import frozen
-from miest_kernels.cpu_tile import replace_first, row_below, row_distance
+from miest_kernels.cpu_tile import lowest_bit, replace_first, row_below, row_distance
 from miest_kernels.storage import room_for
 
 _VALUES_AT_ONCE = 1 << 20  # of rows that are put in order
@@ -155,7 +154,7 @@ def _nearest(
                 for w in range(WORDS):
                     mask = found[i, w]
                     while mask != 0:
-                        j = panel * PANEL + w * 64 + first_bit(mask)
+                        j = panel * PANEL + w * 64 + lowest_bit(mask)
                         mask &= mask - np.uint64(1)
                         if row_below(here, rows + j * vectors * 64, vectors, kth[i]):
                             if rest_vectors == 0:
@@ -235,11 +234,11 @@ def _within(sizes, addresses, own, points, low, high, scales, start, group, limi
                     nearer += certain(found[i].ctypes.data)
                     words = found[i, 2 * WORDS]
                 while words != 0:
-                    w = first_bit(words)
+                    w = lowest_bit(words)
                     words &= words - np.uint64(1)
                     mask, first = found[i, w], panel * PANEL + w * 64
                     while mask != 0:
-                        j = first + first_bit(mask)
+                        j = first + lowest_bit(mask)
                         mask &= mask - np.uint64(1)
                         nearer += row_below(here, rows + j * stride, vectors, limit[base + i])
                 count[base + i] += nearer

@@ -238,14 +238,3 @@ def set_bits(context, mask):
         return builder.ctpop(args[0])
 
     return signature, generate
-
-
-@intrinsic
-def first_bit(context, mask):
-    """Index of the lowest set bit; 64 where there is none."""
-    signature = types.int64(types.uint64)
-
-    def generate(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return signature, generate

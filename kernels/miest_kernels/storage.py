@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _LARGE = 64 << 20  # bytes from which copies of data on disk are on disk, too
-_SHARE = 4  # of the memory, one part in so many: what is larger is on disk in any case
+_SHARE = 4  # of the memory, one part in so many: what is larger is on disk wherever there is space
 _BYTES_AT_ONCE = 8 << 20  # to convert
 _LINE = 64  # bytes at whose multiples an array begins
 
 # glibc gives freed memory back above twice the largest block that it has mapped for itself, so that arrays of a few MB
-# are mapped anew in each call: a tenth of the time of an estimate of 10^6 rows. One such block, never touched, makes
-# that 62 MB. Other allocators do not care.
+# would be mapped anew, page by page, in each call. One such block, never touched, makes that 62 MB. Other allocators do
+# not care.
 np.empty(31 << 20, np.uint8)
 
 

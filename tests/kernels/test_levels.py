@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miest_kernels import cpu_brute
+from miest_kernels import cpu_brute, cpu_ways
 from miest_kernels.cpu_brute import Brute
 from miest_kernels.cpu_coarse import MOST_KEPT, within_rows
 from miest_kernels.cpu_levels import PANEL, Levels, inner_ends, levels_of, outer_ends, planes_of, shares
@@ -137,6 +137,18 @@ def test_more_rows_near_in_the_first_block_than_are_kept(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(radius, expected)
     np.testing.assert_array_equal(counts, expected_counts)
     assert expected_counts[0].max() > MOST_KEPT
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 3, 40, 299])
+def test_rows_that_are_tried_know_their_kth(monkeypatch: pytest.MonkeyPatch, dtype: type, k: int) -> None:
+    rng = np.random.default_rng(k)
+    blocks = [np.round(rng.standard_normal((300, d)), 1).astype(dtype) for d in (3, 20)]
+    some = np.array([0, 17, 100, 298, 299])
+    expected = Reference().kth_radius(blocks, k)[some]
+    for values in (1 << 18, 1000):  # at once, and in parts of fewer rows than neighbours
+        monkeypatch.setattr(cpu_ways, "_VALUES_AT_ONCE", values)
+        np.testing.assert_array_equal(cpu_ways.kth_distances(blocks, some, k), expected)
 
 
 def test_columns_without_a_width_say_nothing() -> None:

@@ -29,7 +29,7 @@ def mapped(tmp_path: Path) -> np.memmap:
 
 def test_what_is_on_disk(mapped: np.memmap) -> None:
     assert on_disk(mapped)
-    assert on_disk(np.asarray(mapped)[5:].T.reshape(40, -1)[:, ::2].view(np.int32)[:3]) == on_disk(mapped[:3])
+    assert on_disk(np.asarray(mapped)[5:].T[:, ::2].view(np.int32)[:3])
     assert not on_disk(np.array(mapped))
     assert not on_disk(np.zeros(3)[1:])
 
